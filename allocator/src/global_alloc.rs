@@ -1,0 +1,233 @@
+//! [`LfAlloc`]: the allocator of this process, as Rust's global allocator and by name.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
+
+use crate::Core;
+use crate::descriptor::{Block, Meta};
+use crate::large;
+use crate::live::{CORE, Live, hex};
+use crate::os;
+use crate::page_map::{Entry, lookup};
+use crate::platform::{Class, Heap, Platform, SuperblockId};
+use crate::size_class::{class_for, size_class};
+
+/// The allocator of this process; every value of it is the same one.
+///
+/// ```
+/// #[global_allocator]
+/// static ALLOCATOR: lfalloc::LfAlloc = lfalloc::LfAlloc;
+/// # fn main() { assert_eq!(vec![1u8; 100].len(), 100); }
+/// ```
+///
+/// Lock-free: a thread may be stopped, killed or interrupted anywhere inside, and every other thread, and the
+/// signal's handler, still allocates and frees. Null (`None`) when the system has no memory; never a panic. Blocks
+/// are aligned to 16 bytes at least. A pointer that is no block of this allocator, or a block whose list was
+/// overwritten, ends the program with a message.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LfAlloc;
+
+// SAFETY: `alloc` returns blocks that nobody else holds, of at least the layout's size and alignment, or null; they
+// stay valid until they are freed, whatever becomes of this value; nothing here unwinds.
+unsafe impl GlobalAlloc for LfAlloc {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        into_raw(allocate(layout.size(), layout.align()).map(|found| found.0))
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let Some((block, zeroed)) = allocate(layout.size(), layout.align()) else {
+            return core::ptr::null_mut();
+        };
+        if !zeroed {
+            // SAFETY: the block holds at least `size` bytes, and is this caller's.
+            unsafe { block.write_bytes(0, layout.size()) };
+        }
+        block.as_ptr()
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, _layout: Layout) {
+        // SAFETY: the caller's: a block of this allocator, given up.
+        unsafe { self.free(block) };
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let (old, new) =
+            (class_for(layout.size(), layout.align()), class_for(new_size, layout.align()));
+        match (old, new) {
+            (Some(old), Some(new)) if old == new => return block,
+            (None, None) => {
+                if let Entry::Large(id) = lookup(block.addr())
+                    && let Some(moved) = resize_large(id, layout.align(), new_size)
+                {
+                    return moved.as_ptr();
+                }
+            }
+            _ => {}
+        }
+        let Some((moved, _)) = allocate(new_size, layout.align()) else {
+            return core::ptr::null_mut();
+        };
+        // SAFETY: both hold that many bytes, and the new block is nobody else's.
+        unsafe { block.copy_to_nonoverlapping(moved.as_ptr(), layout.size().min(new_size)) };
+        // SAFETY: the caller's; the block is given up now.
+        unsafe { self.free(block) };
+        moved.as_ptr()
+    }
+}
+
+impl LfAlloc {
+    /// Frees a block; null is ignored (\[0046\] line 1). Ends the program with a message if it is no block.
+    ///
+    /// # Safety
+    /// `block` is null or was returned by this allocator and not freed since; nobody uses it any more.
+    #[inline]
+    pub unsafe fn free(&self, block: *mut u8) {
+        match lookup(block.addr()) {
+            Entry::Superblock(id) => {
+                let (class, index) = locate(id, block.addr());
+                CORE.free(id, class, index);
+            }
+            Entry::Large(id) if large::begins_at(id, block.addr()) => large::free(id),
+            Entry::Foreign if block.is_null() => {}
+            Entry::Large(_) | Entry::Foreign => foreign(block.addr()),
+        }
+    }
+
+    /// Bytes that may be used at `block`, at least what was asked for; 0 for null.
+    ///
+    /// # Safety
+    /// `block` is null or a block of this allocator that the caller holds.
+    #[must_use]
+    pub unsafe fn usable_size(&self, block: *const u8) -> usize {
+        match lookup(block.addr()) {
+            Entry::Superblock(id) => size_class(locate(id, block.addr()).0).block_bytes as usize,
+            Entry::Large(id) => large::usable_bytes(id),
+            Entry::Foreign => 0,
+        }
+    }
+
+    /// Fills the front of `blocks` with blocks of at least `size` bytes (at most 128 KiB) from one superblock and
+    /// returns how many, at most [`crate::MAX_BATCH`]; 0 when there is no memory, or `size` is too large.
+    #[must_use]
+    pub fn allocate_batch(&self, size: usize, blocks: &mut [Option<NonNull<u8>>]) -> usize {
+        batch(&CORE, CORE.platform().current_heap(), size, blocks)
+    }
+
+    /// Frees blocks: one compare-and-swap for each run of blocks of the same superblock.
+    ///
+    /// # Safety
+    /// As [`LfAlloc::free`] for each; none may be named twice.
+    pub unsafe fn free_batch(&self, blocks: &[NonNull<u8>]) {
+        let mut indices = [0; crate::MAX_BATCH];
+        let mut rest = blocks;
+        while let Some(&first) = rest.first() {
+            let Entry::Superblock(id) = lookup(first.addr().get()) else {
+                // SAFETY: the caller's.
+                unsafe { self.free(first.as_ptr()) };
+                rest = &rest[1..];
+                continue;
+            };
+            let mut class = Class(0);
+            let mut run = 0;
+            while run < indices.len().min(rest.len())
+                && lookup(rest[run].addr().get()) == Entry::Superblock(id)
+            {
+                (class, indices[run]) = locate(id, rest[run].addr().get());
+                run += 1;
+            }
+            CORE.free_batch(id, class, &indices[..run]);
+            rest = &rest[run..];
+        }
+    }
+
+    /// Gives back what can be given back, memory and addresses: idle ACTIVE superblocks, EMPTY ones in lists, the
+    /// reserves of EMPTY ones and the cache of large blocks. Returns how many bytes fewer are mapped (negative if
+    /// others mapped more meanwhile). Lock-free; costs a walk over all heaps.
+    #[allow(clippy::must_use_candidate)] // Called for its effect.
+    pub fn purge(&self) -> i64 {
+        let before = crate::accounting::mapped_bytes();
+        CORE.relieve(None);
+        before - crate::accounting::mapped_bytes()
+    }
+}
+
+/// A block of at least `size` bytes at a multiple of `align`, and whether its bytes are known to be zero.
+#[inline]
+fn allocate(size: usize, align: usize) -> Option<(NonNull<u8>, bool)> {
+    match class_for(size, align) {
+        Some(class) => {
+            let block = CORE.malloc(CORE.platform().current_heap(), class)?;
+            Some((address(class, block), block.fresh))
+        }
+        None => large::allocate(size, align).map(|large| (large.address, large.zeroed)),
+    }
+}
+
+/// Resizes by remapping, if the alignment allows it.
+fn resize_large(id: u32, align: usize, new_size: usize) -> Option<NonNull<u8>> {
+    if align > crate::size_class::GRANULE_BYTES {
+        return None;
+    }
+    large::resize(id, new_size)
+}
+
+/// Address of a block.
+#[inline]
+pub(crate) fn address(class: Class, block: Block) -> NonNull<u8> {
+    let address = Live::base(block.superblock)
+        + block.index as usize * size_class(class).block_bytes as usize;
+    // SAFETY: superblocks do not lie at address zero.
+    unsafe { NonNull::new_unchecked(core::ptr::with_exposed_provenance_mut(address)) }
+}
+
+/// Class and index of the block at `address` in superblock `id`; ends the program if none begins there.
+#[inline]
+pub(crate) fn locate(id: SuperblockId, address: usize) -> (Class, u32) {
+    let descriptor = CORE.platform().descriptor(id);
+    // Relaxed: as in `Core::meta`: stable while the block is held.
+    let class = Meta::from_word(descriptor.meta.load(Ordering::Relaxed)).class();
+    let offset = address - Live::base_of(descriptor);
+    let row = size_class(class);
+    let index = row.index_at(offset);
+    if index * row.block_bytes != offset as u32 || index >= row.shape.blocks {
+        foreign(address);
+    }
+    (class, index)
+}
+
+/// The batch allocation on a given heap of a given core.
+pub(crate) fn batch<P: Platform>(
+    core: &Core<P>,
+    heap: Heap,
+    size: usize,
+    blocks: &mut [Option<NonNull<u8>>],
+) -> usize {
+    let Some(class) = class_for(size, 1) else {
+        return 0;
+    };
+    let mut found = [Block::NOTHING; crate::MAX_BATCH];
+    let most = blocks.len().min(found.len());
+    let count = core.malloc_batch(heap, class, &mut found[..most]);
+    for (place, block) in blocks.iter_mut().zip(&found[..count]) {
+        *place = Some(address(class, *block));
+    }
+    count
+}
+
+#[inline]
+fn into_raw(block: Option<NonNull<u8>>) -> *mut u8 {
+    block.map_or(core::ptr::null_mut(), NonNull::as_ptr)
+}
+
+#[cold]
+fn foreign(address: usize) -> ! {
+    os::fatal(&[
+        "lfalloc: asked to free ",
+        hex(address, &mut [0; 18]),
+        ", where no block of this allocator begins: it came from another allocator, or lies inside a block",
+    ])
+}

@@ -1,0 +1,403 @@
+//! The shipped platform: statics, mapped tables and core atomics.
+//!
+//! All statics start as zero bytes, which are valid: no initialisation, hence none that could race or be
+//! interrupted. Untouched parts of them cost no memory.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::Core;
+use crate::accounting::{self, Purpose};
+use crate::anchor::Anchor;
+use crate::descriptor::{Backing, Descriptor, Meta};
+use crate::large;
+use crate::list;
+use crate::os;
+use crate::page_map::{self, Entry};
+use crate::partial::PartialLists;
+use crate::platform::{
+    Class, Counter, Geometry, Heap, MappedRun, Platform, Reserve, Shape, SuperblockId, Transition,
+    Word,
+};
+use crate::size_class::{CLASS_COUNT, GEOMETRY_COUNT, GRANULE_BYTES, size_class, superblock_bytes};
+use crate::superblock::RetiredLists;
+use crate::table::{Table, ZeroRecord};
+use crate::transition::RING;
+
+/// Heaps of each class; processors share them modulo this number.
+pub const HEAP_COUNT: usize = 64;
+
+/// The allocator of this process.
+pub(crate) static CORE: Core<Live> = Core::new(Live);
+
+/// The shipped platform.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Live;
+
+/// A heap header (\[0029\], \[0032\]), with the counters of the processor's own use of the class in the same cache
+/// line, which a malloc has anyway.
+#[repr(align(64))]
+struct HeapHeader {
+    active: AtomicU64,
+    allocations: AtomicU64,
+    frees: AtomicU64,
+    retries: AtomicU64,
+}
+
+impl HeapHeader {
+    const fn new() -> Self {
+        Self {
+            active: AtomicU64::new(0),
+            allocations: AtomicU64::new(0),
+            frees: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
+        }
+    }
+}
+
+/// Heap headers, those of a processor side by side.
+static HEAPS: [[HeapHeader; CLASS_COUNT]; HEAP_COUNT] =
+    [const { [const { HeapHeader::new() }; CLASS_COUNT] }; HEAP_COUNT];
+
+static PARTIAL: [PartialLists<AtomicU64>; CLASS_COUNT] = [const {
+    PartialLists { lists: [AtomicU64::new(0), AtomicU64::new(0)], drained: AtomicU64::new(0) }
+}; CLASS_COUNT];
+
+static RETIRED: [RetiredLists<AtomicU64>; GEOMETRY_COUNT] = [const {
+    RetiredLists { warm: AtomicU64::new(0), warm_count: AtomicU64::new(0), cold: AtomicU64::new(0) }
+}; GEOMETRY_COUNT];
+
+static DESCRIPTORS: Table<Descriptor<AtomicU64>> = Table::new();
+
+/// Descriptors whose superblock was given back to the system, addresses included.
+static BARE: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: atomics only; zero bytes are a valid value of each.
+unsafe impl ZeroRecord for Descriptor<AtomicU64> {}
+
+/// The geometry stands in the low bits of a descriptor's `base`, which is aligned to a granule.
+const GEOMETRY_MASK: u64 = GRANULE_BYTES as u64 - 1;
+
+/// How many superblocks are mapped at once.
+const fn run_length(geometry: Geometry) -> u32 {
+    if geometry.0 == 0 { 16 } else { 4 }
+}
+
+impl Word for AtomicU64 {
+    #[inline(always)]
+    fn load(&self, order: Ordering) -> u64 {
+        self.load(order)
+    }
+    #[inline(always)]
+    fn store(&self, value: u64, order: Ordering) {
+        self.store(value, order);
+    }
+    #[inline(always)]
+    fn compare_exchange(
+        &self,
+        current: u64,
+        new: u64,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u64, u64> {
+        self.compare_exchange(current, new, success, failure)
+    }
+    #[inline(always)]
+    fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
+        self.fetch_add(value, order)
+    }
+    #[inline(always)]
+    fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
+        self.fetch_sub(value, order)
+    }
+    #[inline(always)]
+    fn fetch_max(&self, value: u64, order: Ordering) -> u64 {
+        self.fetch_max(value, order)
+    }
+}
+
+impl Live {
+    #[inline]
+    fn header(heap: Heap, class: Class) -> &'static HeapHeader {
+        &HEAPS[heap.0 as usize % HEAP_COUNT][class.0 as usize]
+    }
+
+    /// Address of a superblock's first byte.
+    #[inline]
+    pub(crate) fn base(id: SuperblockId) -> usize {
+        Self::base_of(DESCRIPTORS.get(id.0))
+    }
+
+    /// As [`Live::base`], of the superblock with that descriptor.
+    #[inline]
+    pub(crate) fn base_of(descriptor: &Descriptor<AtomicU64>) -> usize {
+        // Relaxed: written before the descriptor was published; a view may read 0 a moment earlier.
+        (descriptor.base.load(Ordering::Relaxed) & !GEOMETRY_MASK) as usize
+    }
+
+    /// Geometry of a superblock.
+    pub(crate) fn geometry(id: SuperblockId) -> Geometry {
+        // Relaxed: as in `base`.
+        Geometry((DESCRIPTORS.get(id.0).base.load(Ordering::Relaxed) & GEOMETRY_MASK) as u8)
+    }
+
+    /// Number of superblocks ever made; their descriptors may be read.
+    pub(crate) fn superblocks() -> u32 {
+        DESCRIPTORS.len()
+    }
+
+    /// Blocks of `class` handed out, given back, and compare-and-swaps that failed, on `heap`.
+    pub(crate) fn counters(heap: Heap, class: Class) -> [u64; 3] {
+        let header = Self::header(heap, class);
+        [&header.allocations, &header.frees, &header.retries]
+            // Relaxed: counters.
+            .map(|counter| counter.load(Ordering::Relaxed))
+    }
+
+    /// Gives each superblock of a new run a descriptor, used ones first, and links all but the first.
+    fn describe_run(self, address: usize, geometry: Geometry, count: u32) -> Option<MappedRun> {
+        let bytes = superblock_bytes(geometry);
+        let mut run: Option<MappedRun> = None;
+        for place in 0..count as usize {
+            let id = list::pop(&CORE, &BARE).or_else(|| DESCRIPTORS.extend(1)).map(SuperblockId);
+            let base = address + place * bytes;
+            let Some(id) = id else {
+                // No memory for a descriptor in the middle of a run. (For the first the caller unmaps all of it.)
+                if place > 0 {
+                    // SAFETY: the rest of the caller's new mapping, known to nobody.
+                    unsafe {
+                        accounting::unmap(base, (count as usize - place) * bytes, Purpose::Blocks)
+                    };
+                }
+                break;
+            };
+            self.describe(id, base, geometry);
+            page_map::set(base, bytes, Entry::Superblock(id));
+            match &mut run {
+                None => {
+                    run = Some(MappedRun { first: id, rest: None });
+                }
+                Some(MappedRun { rest: rest @ None, .. }) => *rest = Some((id, id)),
+                Some(MappedRun { rest: Some((_, last)), .. }) => {
+                    // Relaxed: published by the push of the chain.
+                    self.descriptor(*last).next.store(u64::from(id.0) + 1, Ordering::Relaxed);
+                    *last = id;
+                }
+            }
+        }
+        run
+    }
+
+    fn describe(self, id: SuperblockId, base: usize, geometry: Geometry) {
+        let descriptor = self.descriptor(id);
+        // Relaxed, all: nobody else knows the superblock; published by the push of the run, or by the initialisation
+        // of its first. The tag goes on where a former superblock left it.
+        let old = Anchor::from_word(descriptor.anchor.load(Ordering::Relaxed));
+        let empty = old.emptied(0, Self::ANCHOR_TAG_BITS);
+        let meta = Meta::from_word(descriptor.meta.load(Ordering::Relaxed));
+        descriptor.anchor.store(empty.word(), Ordering::Relaxed);
+        descriptor.meta.store(meta.unused().word(), Ordering::Relaxed);
+        descriptor.base.store(base as u64 | u64::from(geometry.0), Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn link_word(descriptor: &Descriptor<AtomicU64>, class: Class, block: u32) -> *const AtomicU32 {
+        let address =
+            Self::base_of(descriptor) + block as usize * size_class(class).block_bytes as usize;
+        core::ptr::with_exposed_provenance(address)
+    }
+}
+
+impl Platform for Live {
+    type Word = AtomicU64;
+
+    #[inline(always)]
+    fn shape(&self, class: Class) -> Shape {
+        size_class(class).shape
+    }
+
+    fn geometries(&self) -> u8 {
+        GEOMETRY_COUNT as u8
+    }
+
+    fn classes(&self) -> u16 {
+        CLASS_COUNT as u16
+    }
+
+    fn heaps(&self) -> u16 {
+        HEAP_COUNT as u16
+    }
+
+    #[inline(always)]
+    fn current_heap(&self) -> Heap {
+        Heap((os::processor() as usize % HEAP_COUNT) as u16)
+    }
+
+    #[inline(always)]
+    fn active(&self, heap: Heap, class: Class) -> &AtomicU64 {
+        &Self::header(heap, class).active
+    }
+
+    #[inline(always)]
+    fn partial(&self, class: Class) -> &PartialLists<AtomicU64> {
+        &PARTIAL[class.0 as usize]
+    }
+
+    #[inline(always)]
+    fn retired(&self, geometry: Geometry) -> &RetiredLists<AtomicU64> {
+        &RETIRED[geometry.0 as usize]
+    }
+
+    #[inline(always)]
+    fn descriptor(&self, id: SuperblockId) -> &Descriptor<AtomicU64> {
+        DESCRIPTORS.get(id.0)
+    }
+
+    #[inline(always)]
+    fn link(
+        &self,
+        _id: SuperblockId,
+        descriptor: &Descriptor<AtomicU64>,
+        class: Class,
+        block: u32,
+    ) -> u32 {
+        let word = Self::link_word(descriptor, class, block);
+        // SAFETY: `block` is below the mark of written links, hence an index of this class; the caller holds the
+        // descriptor or a reservation, so that the superblock is not given back; and blocks are aligned to 16. The read is formally a race with the plain writes of an owner, if
+        // the block has one by now: candidly optimistic, see the trait. No value of it is trusted.
+        let word = unsafe { &*word };
+        // Relaxed: what the pusher wrote is seen through the anchor.
+        word.load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    fn set_link(
+        &self,
+        _id: SuperblockId,
+        descriptor: &Descriptor<AtomicU64>,
+        class: Class,
+        block: u32,
+        next: u32,
+    ) {
+        let word = Self::link_word(descriptor, class, block);
+        // SAFETY: the caller owns the block, whose first bytes these are.
+        let word = unsafe { &*word };
+        // Relaxed: published by the Release on the anchor.
+        word.store(next, Ordering::Relaxed);
+    }
+
+    #[cold]
+    fn map(&self, geometry: Geometry) -> Option<MappedRun> {
+        let bytes = superblock_bytes(geometry);
+        let mut count = run_length(geometry);
+        let address = loop {
+            match accounting::map(bytes * count as usize, GRANULE_BYTES, Purpose::Blocks) {
+                Some(address) => break address,
+                // Near a limit a single one may still be had.
+                None if count > 1 => count = 1,
+                None => return None,
+            }
+        };
+        let run_bytes = bytes * count as usize;
+        let run = page_map::prepare(address, run_bytes)
+            .and_then(|()| self.describe_run(address, geometry, count));
+        if run.is_none() {
+            // SAFETY: mapped above and known to nobody. Should that fail, address space is lost, and nothing else.
+            unsafe { accounting::unmap(address, run_bytes, Purpose::Blocks) };
+        }
+        run
+    }
+
+    fn decommit(&self, id: SuperblockId, geometry: Geometry) -> bool {
+        let bytes = superblock_bytes(geometry);
+        // SAFETY: the superblock is EMPTY and held by this thread; a stale read of a link finds zero.
+        let done = unsafe { os::decommit(Self::base(id), bytes) };
+        if done {
+            accounting::mapped(-(bytes as i64));
+        }
+        done
+    }
+
+    fn release(&self, id: SuperblockId, geometry: Geometry) -> bool {
+        let (base, bytes) = (Self::base(id), superblock_bytes(geometry));
+        let descriptor = self.descriptor(id);
+        let meta = CORE.meta(id);
+        page_map::set(base, bytes, Entry::Foreign);
+        // SAFETY: the superblock is EMPTY and held by this thread, and nobody reads links of such a one.
+        if !unsafe { os::unmap(base, bytes) } {
+            page_map::set(base, bytes, Entry::Superblock(id));
+            return false;
+        }
+        if meta.backing() != Backing::Decommitted {
+            accounting::mapped(-(bytes as i64));
+        }
+        // Relaxed, both: only the holder writes; views check `meta` twice.
+        descriptor.meta.store(meta.decommitted().word(), Ordering::Relaxed);
+        descriptor.base.store(u64::from(geometry.0), Ordering::Relaxed);
+        list::push_chain(&CORE, &BARE, id.0, id.0);
+        true
+    }
+
+    fn recommit(&self, _id: SuperblockId, geometry: Geometry) {
+        accounting::mapped(superblock_bytes(geometry) as i64);
+    }
+
+    #[inline]
+    fn reserve(&self, geometry: Geometry) -> Reserve {
+        // 2 MiB to 1 MiB of small superblocks, 8 MiB to 4 MiB of large ones.
+        if geometry.0 == 0 { Reserve { high: 32, low: 16 } } else { Reserve { high: 8, low: 4 } }
+    }
+
+    fn relieve(&self) {
+        large::empty_cache();
+    }
+
+    fn give_way(&self) {
+        os::give_way();
+    }
+
+    #[inline(always)]
+    fn count(&self, heap: Heap, class: Class, counter: Counter, events: u32) {
+        let header = Self::header(heap, class);
+        let counter = match counter {
+            Counter::Allocations => &header.allocations,
+            Counter::Frees => &header.frees,
+            Counter::Retries => &header.retries,
+        };
+        // Relaxed: counters publish nothing.
+        counter.fetch_add(u64::from(events), Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn in_hand(&self, change: i64) {
+        accounting::hold(change);
+    }
+
+    #[inline]
+    fn record(&self, transition: Transition) {
+        RING.record(transition);
+    }
+
+    fn now_ticks(&self) -> u64 {
+        os::ticks()
+    }
+
+    #[cold]
+    fn corrupted(&self, id: SuperblockId, class: Class, block: u32, _link: u32) -> ! {
+        let mut address = [0; 18];
+        let start = Self::link_word(DESCRIPTORS.get(id.0), class, block).addr();
+        os::fatal(&[
+            "lfalloc: the free block at ",
+            hex(start, &mut address),
+            " was overwritten: something wrote to memory after freeing it, or beyond the end of the block before",
+        ])
+    }
+}
+
+/// `number` in hexadecimal, without allocating.
+pub(crate) fn hex(number: usize, buffer: &mut [u8; 18]) -> &str {
+    *buffer = *b"0x0000000000000000";
+    for (place, digit) in buffer[2..].iter_mut().rev().enumerate() {
+        *digit = b"0123456789abcdef"[number >> (4 * place) & 15];
+    }
+    core::str::from_utf8(buffer).unwrap_or("?")
+}

@@ -1,0 +1,235 @@
+//! Linux on x86-64: raw system calls (syscalls(2)).
+
+use core::arch::asm;
+
+use super::PAGE_BYTES;
+
+const SYS_WRITE: usize = 1;
+const SYS_MMAP: usize = 9;
+const SYS_MUNMAP: usize = 11;
+const SYS_SCHED_YIELD: usize = 24;
+const SYS_MREMAP: usize = 25;
+const SYS_MADVISE: usize = 28;
+const SYS_GETPID: usize = 39;
+const SYS_GETTID: usize = 186;
+const SYS_CLOCK_GETTIME: usize = 228;
+const SYS_TGKILL: usize = 234;
+
+const PROT_NONE: usize = 0;
+const PROT_READ_WRITE: usize = 1 | 2;
+const MAP_PRIVATE_ANONYMOUS: usize = 0x02 | 0x20;
+const MAP_NORESERVE: usize = 0x4000;
+const MADV_DONTNEED: usize = 4;
+const MREMAP_MAYMOVE_FIXED: usize = 1 | 2;
+const CLOCK_MONOTONIC: usize = 1;
+const SIGABRT: usize = 6;
+const ENOMEM: isize = -12;
+
+/// Makes a system call; returns what the kernel returns, −4095 … −1 for an error.
+///
+/// # Safety
+/// As the call itself.
+#[inline]
+unsafe fn syscall(number: usize, arguments: [usize; 6]) -> isize {
+    let result: isize;
+    // SAFETY: the kernel's calling convention (syscall(2)): it changes rax, rcx and r11 only.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") arguments[0], in("rsi") arguments[1], in("rdx") arguments[2],
+            in("r10") arguments[3], in("r8") arguments[4], in("r9") arguments[5],
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
+fn mmap(bytes: usize, protection: usize, flags: usize) -> Option<usize> {
+    let flags = MAP_PRIVATE_ANONYMOUS | flags;
+    // SAFETY: a new anonymous mapping without a fixed address touches no existing one (mmap(2)).
+    let result = unsafe { syscall(SYS_MMAP, [0, bytes, protection, flags, usize::MAX, 0]) };
+    usize::try_from(result).ok()
+}
+
+/// Maps `bytes` (a multiple of the page size) of `protection` at a multiple of `align` (a power of two, at least
+/// the page size).
+fn map_with(bytes: usize, align: usize, protection: usize, flags: usize) -> Option<usize> {
+    let address = mmap(bytes, protection, flags)?;
+    if address % align == 0 {
+        return Some(address);
+    }
+    // SAFETY: mapped just now, known to nobody.
+    let _ = unsafe { unmap(address, bytes) };
+    // Map so much that an aligned piece lies within, and cut off the rest. Should that fail, at the mapping limit,
+    // the rest stays mapped and untouched.
+    let padded = bytes.checked_add(align - PAGE_BYTES)?;
+    let start = mmap(padded, protection, flags)?;
+    let address = start.next_multiple_of(align);
+    let (head, tail) = (address - start, start + padded - (address + bytes));
+    if head > 0 {
+        // SAFETY: the unaligned head of the mapping made above, known to nobody.
+        let _ = unsafe { unmap(start, head) };
+    }
+    if tail > 0 {
+        // SAFETY: its tail, likewise.
+        let _ = unsafe { unmap(address + bytes, tail) };
+    }
+    Some(address)
+}
+
+/// Maps `bytes` (a multiple of the page size) of zero pages, readable and writable, at a multiple of `align` (a
+/// power of two, at least the page size). `None`: no memory, or no addresses.
+pub(crate) fn map(bytes: usize, align: usize) -> Option<usize> {
+    map_with(bytes, align, PROT_READ_WRITE, 0)
+}
+
+/// Reserves addresses without memory behind them.
+pub(crate) fn reserve(bytes: usize, align: usize) -> Option<usize> {
+    map_with(bytes, align, PROT_NONE, MAP_NORESERVE)
+}
+
+/// Unmaps pages; whether that worked. It fails when splitting a mapping would pass the limit of mappings.
+///
+/// # Safety
+/// The range is part of mappings of this crate, and nobody uses it any more.
+pub(crate) unsafe fn unmap(address: usize, bytes: usize) -> bool {
+    // SAFETY: the caller's.
+    unsafe { syscall(SYS_MUNMAP, [address, bytes, 0, 0, 0, 0]) == 0 }
+}
+
+/// Gives the pages back and keeps the addresses: they read as zero from then on. Whether that worked; it does not
+/// on locked pages (mlock(2), madvise(2)), which keep their contents.
+///
+/// # Safety
+/// The range is part of a mapping of this crate, and nobody uses its contents any more.
+pub(crate) unsafe fn decommit(address: usize, bytes: usize) -> bool {
+    // SAFETY: the caller's.
+    unsafe { syscall(SYS_MADVISE, [address, bytes, MADV_DONTNEED, 0, 0, 0]) == 0 }
+}
+
+/// What became of [`remap_in_place`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remapped {
+    /// It has the new size.
+    InPlace,
+    /// The addresses behind it are taken, or there is no memory.
+    NoRoom,
+    /// Not possible at all: the program has split the mapping, by protecting, locking or advising a part of it.
+    Refused,
+}
+
+/// Lets other threads run.
+pub(crate) fn give_way() {
+    // SAFETY: no arguments (sched_yield(2)).
+    unsafe { syscall(SYS_SCHED_YIELD, [0; 6]) };
+}
+
+/// Grows or shrinks a mapping without moving it.
+///
+/// # Safety
+/// The range is a mapping of this crate; if it shrinks, nobody uses its end any more.
+pub(crate) unsafe fn remap_in_place(
+    address: usize,
+    old_bytes: usize,
+    new_bytes: usize,
+) -> Remapped {
+    // SAFETY: the caller's; without MREMAP_MAYMOVE the call grows into unused addresses or fails (mremap(2)).
+    match unsafe { syscall(SYS_MREMAP, [address, old_bytes, new_bytes, 0, 0, 0]) } {
+        0.. => Remapped::InPlace,
+        ENOMEM => Remapped::NoRoom,
+        _ => Remapped::Refused,
+    }
+}
+
+/// Moves a mapping, with another size, onto the reservation at `target`; whether that worked. If not, the mapping
+/// is as it was.
+///
+/// # Safety
+/// `address` is a mapping of this crate that only this thread uses; `target` is a reservation of `new_bytes` that
+/// only this thread knows.
+pub(crate) unsafe fn remap_onto(
+    address: usize,
+    old_bytes: usize,
+    new_bytes: usize,
+    target: usize,
+) -> bool {
+    let arguments = [address, old_bytes, new_bytes, MREMAP_MAYMOVE_FIXED, target, 0];
+    // SAFETY: the caller's; the kernel replaces the reservation.
+    unsafe { syscall(SYS_MREMAP, arguments) >= 0 }
+}
+
+/// The processor's time-stamp counter: constant in rate and common to all processors on every system that uses it
+/// as its clock source.
+#[inline]
+pub(crate) fn ticks() -> u64 {
+    // SAFETY: unprivileged on Linux.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// Nanoseconds of the system's monotonic clock.
+pub(crate) fn monotonic_ns() -> u64 {
+    let mut time = [0i64; 2];
+    let arguments = [CLOCK_MONOTONIC, (&raw mut time).expose_provenance(), 0, 0, 0, 0];
+    // SAFETY: `time` has the layout of `struct timespec` on x86-64, and the kernel writes no more than that
+    // (clock_gettime(2)).
+    unsafe { syscall(SYS_CLOCK_GETTIME, arguments) };
+    // Never negative: the clock counts from start-up.
+    time[0].cast_unsigned() * 1_000_000_000 + time[1].cast_unsigned()
+}
+
+/// Prints `parts` and a newline to standard error and ends the program with SIGABRT, without allocating or locking.
+#[cold]
+pub(crate) fn fatal(parts: &[&str]) -> ! {
+    for part in parts.iter().chain(&["\n"]) {
+        let text = part.as_ptr().expose_provenance();
+        // SAFETY: reads `part` only (write(2)); whether it succeeds does not matter.
+        unsafe { syscall(SYS_WRITE, [2, text, part.len(), 0, 0, 0]) };
+    }
+    // SAFETY: no arguments, no effect (getpid(2)).
+    let process = unsafe { syscall(SYS_GETPID, [0; 6]) };
+    // SAFETY: likewise (gettid(2)).
+    let thread = unsafe { syscall(SYS_GETTID, [0; 6]) };
+    let arguments = [process.cast_unsigned(), thread.cast_unsigned(), SIGABRT, 0, 0, 0];
+    // SAFETY: sends this thread a signal (tgkill(2)).
+    unsafe { syscall(SYS_TGKILL, arguments) };
+    // SIGABRT was blocked, ignored or handled.
+    // SAFETY: traps; never returns.
+    unsafe { asm!("ud2", options(noreturn)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Aim: mappings have the alignment asked for and are zero. Method: alignments from a page to 4 MiB, kept so
+    /// that the kernel cannot hand the same place out again.
+    #[test]
+    fn maps_aligned() {
+        for shift in [12, 16, 20, 22] {
+            for pages in [1, 3, 17] {
+                let address = map(pages * PAGE_BYTES, 1 << shift).unwrap();
+                assert_eq!(address % (1 << shift), 0);
+                let last = (address + pages * PAGE_BYTES - 8) as *mut u64;
+                // SAFETY: within the mapping made above.
+                assert_eq!(unsafe { last.read() }, 0);
+            }
+        }
+    }
+
+    /// Aim: no memory is `None`, not a crash. Method: ask for more than the address space.
+    #[test]
+    fn no_memory_is_none() {
+        assert_eq!(map(1 << 48, PAGE_BYTES), None);
+        assert_eq!(map(PAGE_BYTES, 1 << 47), None);
+    }
+
+    /// Aim: the clock runs. Method: two readings.
+    #[test]
+    fn clock_runs() {
+        let before = monotonic_ns();
+        assert!(before > 0);
+        assert!(monotonic_ns() >= before);
+    }
+}

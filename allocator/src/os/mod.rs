@@ -1,0 +1,33 @@
+//! Everything the allocator asks of the operating system, in one list; the platform code of the crate.
+//!
+//! | function               | what it does                                                                   |
+//! |------------------------|--------------------------------------------------------------------------------|
+//! | [`map`]                | private zero pages at an alignment; `None` when there is no memory              |
+//! | [`unmap`]              | gives pages and their addresses back; fails at the mapping limit                |
+//! | [`decommit`]           | gives pages back, keeps the addresses; fails on locked pages                    |
+//! | [`remap_in_place`]     | grows or shrinks a mapping where it is                                          |
+//! | [`remap_onto`]         | moves a mapping onto a reservation                                              |
+//! | [`reserve`]            | addresses without memory                                                        |
+//! | [`give_way`]           | lets other threads run                                                         |
+//! | [`processor`]          | the processor this thread runs on, or a number for the thread                   |
+//! | [`ticks`]              | a fast monotonic clock in ticks of its own                                      |
+//! | [`monotonic_ns`]       | the system's monotonic clock                                                    |
+//! | [`fatal`]              | prints a line and ends the program                                              |
+//!
+//! System calls are made directly: `errno` stays as it is, and no interposed function of the C library is called.
+//! Another system follows by adding a file with these functions.
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+compile_error!("lfalloc runs on Linux x86-64; to add a system, write its file beside os/linux.rs");
+
+mod linux;
+mod processor;
+
+pub(crate) use linux::{
+    Remapped, decommit, fatal, give_way, map, monotonic_ns, remap_in_place, remap_onto, reserve,
+    ticks, unmap,
+};
+pub(crate) use processor::processor;
+
+/// Bytes of a page.
+pub(crate) const PAGE_BYTES: usize = 4096;
