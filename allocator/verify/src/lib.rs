@@ -1,0 +1,18 @@
+//! How lfalloc's core is known to be right: the shipped procedures over model machines.
+//!
+//! * [`machine`] — a [`lfalloc::platform::Platform`] of arrays of atomics, in which memory that may not be read is
+//!   poisoned; over loom's, shuttle's or the processor's atomics.
+//! * [`scenario`] — races as data: what is set up, and what each thread then does.
+//! * [`explore`] — runs a scenario under loom (all interleavings within a bound), shuttle (random and PCT), or with
+//!   every operation interrupted or stopped for ever at each of its points.
+//! * [`shadow`] — what every live block of the shipped allocator should hold, for stress and property tests.
+//! * [`catalogue`] — the named races, and the seeded faults each of them must find.
+//!
+//! Every execution ends by draining the heap: each block comes out exactly once, or the model fails. A model's
+//! result counts only because its mutants die.
+
+pub mod catalogue;
+pub mod explore;
+pub mod machine;
+pub mod scenario;
+pub mod shadow;
