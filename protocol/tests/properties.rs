@@ -1,0 +1,271 @@
+//! Aim: whatever is written comes back, whatever arrives does no harm. Method: random messages, random
+//! bytes and random cuts; an allocator that watches how much a thread asks for at a time.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use lfalloc_protocol::message::*;
+use lfalloc_protocol::socket::{
+    MAX_NAME_BYTES, SocketName, parse_socket_file_name, socket_file_name,
+};
+use lfalloc_protocol::{
+    FrameReader, HEADER_BYTES, MAX_PAYLOAD_BYTES, decode, encode_frame, encode_into, read_frame,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+thread_local! {
+    /// Largest request of this thread since it was last set to 0.
+    static LARGEST_BYTES: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The system's allocator, watched.
+struct Watched;
+
+// SAFETY: every call is passed on unchanged; the thread-local is constant-initialised and has no
+// destructor, so that using it allocates nothing.
+unsafe impl GlobalAlloc for Watched {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LARGEST_BYTES.with(|largest| largest.set(largest.get().max(layout.size())));
+        // SAFETY: the caller keeps the contract of `alloc`, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: `block` came from `System` with this layout, as the caller promises.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Watched = Watched;
+
+/// The most that decoding asks for at a time: the 1 MiB documented in `codec`.
+const DECODE_LIMIT_BYTES: usize = 1 << 20;
+
+/// Runs `f` and returns the largest request it made.
+fn largest_request(f: impl FnOnce()) -> usize {
+    LARGEST_BYTES.with(|largest| largest.set(0));
+    f();
+    LARGEST_BYTES.with(Cell::get)
+}
+
+/// Decodes `payload` as every message there is and returns how many it was.
+fn decode_as_everything(payload: &[u8]) -> usize {
+    [
+        decode::<ClientHello>(payload).is_ok(),
+        decode::<TotalsRequest>(payload).is_ok(),
+        decode::<Subscribe>(payload).is_ok(),
+        decode::<StateRequest>(payload).is_ok(),
+        decode::<Hello>(payload).is_ok(),
+        decode::<Refused>(payload).is_ok(),
+        decode::<Totals>(payload).is_ok(),
+        decode::<StateBegin>(payload).is_ok(),
+        decode::<Classes>(payload).is_ok(),
+        decode::<Heaps>(payload).is_ok(),
+        decode::<Superblocks>(payload).is_ok(),
+        decode::<LargeBlocks>(payload).is_ok(),
+        decode::<StateEnd>(payload).is_ok(),
+        decode::<Transitions>(payload).is_ok(),
+        decode::<Gap>(payload).is_ok(),
+    ]
+    .into_iter()
+    .filter(|ok| *ok)
+    .count()
+}
+
+prop_compose! {
+    fn superblock()(
+        numbers in any::<(u32, u16, u8, u8, u64, u64)>(),
+        more in any::<(u16, u16, u16, bool, u64, u64)>(),
+    ) -> SuperblockRecord {
+        let (id, class, state, backing, address, anchor) = numbers;
+        let (avail, count, credits, exact, tag, age_ns) = more;
+        SuperblockRecord {
+            id, class, state, backing, address, anchor, avail, count, credits, exact, tag, age_ns,
+        }
+    }
+}
+
+prop_compose! {
+    fn transition()(
+        numbers in any::<(u64, u32, u16, u8, u8, u8, u64)>(),
+    ) -> TransitionRecord {
+        let (uptime_ns, superblock, class, from, to, cause, tag) = numbers;
+        TransitionRecord { uptime_ns, superblock, class, from, to, cause, tag }
+    }
+}
+
+prop_compose! {
+    fn large()(numbers in any::<(u32, u64, u64, u64, bool)>()) -> LargeRecord {
+        let (id, address, bytes, age_ns, cached) = numbers;
+        LargeRecord { id, address, bytes, age_ns, cached }
+    }
+}
+
+prop_compose! {
+    fn hello()(
+        strings in (".{0,40}", ".{0,40}"),
+        numbers in any::<(u32, u16, u16, u32, u64, u64, u32, u64)>(),
+        table in vec(any::<(u32, u32, u32)>(), 0..100),
+    ) -> Hello {
+        let (magic, major, minor, pid, agent_started_unix_ns, uptime_ns, heaps_per_class, features) =
+            numbers;
+        let classes = table
+            .into_iter()
+            .map(|(block_bytes, superblock_bytes, blocks_per_superblock)| ClassInfo {
+                block_bytes,
+                superblock_bytes,
+                blocks_per_superblock,
+            })
+            .collect();
+        Hello {
+            magic, major, minor, allocator_version: strings.0, pid, name: strings.1,
+            agent_started_unix_ns, uptime_ns, heaps_per_class, classes, features,
+        }
+    }
+}
+
+/// Encodes, decodes and compares.
+fn round_trip<T>(message: &T) -> Result<(), TestCaseError>
+where
+    T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug,
+{
+    let mut out = vec![0; 64 * 1024];
+    let used = encode_into(message, &mut out).unwrap();
+    prop_assert_eq!(&decode::<T>(&out[..used]).unwrap(), message);
+    // No prefix of a message is a message: a cut is always noticed.
+    for cut in [0, used / 2, used.saturating_sub(1)] {
+        prop_assert!(cut == used || decode::<T>(&out[..cut]).is_err());
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn messages_come_back(
+        superblocks in vec(superblock(), 0..200),
+        transitions in vec(transition(), 0..200),
+        large in vec(large(), 0..200),
+        hello in hello(),
+        client in ".{0,64}",
+        flag in any::<bool>(),
+        number in any::<u64>(),
+    ) {
+        round_trip(&Superblocks { records: superblocks })?;
+        round_trip(&Transitions { missed: number, records: transitions })?;
+        round_trip(&LargeBlocks { first: flag, records: large })?;
+        round_trip(&hello)?;
+        round_trip(&ClientHello { magic: MAGIC, major: MAJOR, minor: MINOR, client })?;
+        round_trip(&Subscribe { interval_ms: number as u32, transitions: flag })?;
+    }
+
+    #[test]
+    fn random_payloads_do_no_harm(payload in vec(any::<u8>(), 0..600)) {
+        let largest = largest_request(|| { decode_as_everything(&payload); });
+        prop_assert!(largest <= DECODE_LIMIT_BYTES, "{largest} bytes at a time");
+    }
+
+    /// A valid payload with a few bytes changed gets further into the decoder than noise does.
+    #[test]
+    fn damaged_payloads_do_no_harm(
+        hello in hello(),
+        records in vec(superblock(), 0..20),
+        damage in vec(any::<(prop::sample::Index, u8)>(), 1..8),
+    ) {
+        let mut out = vec![0; 64 * 1024];
+        for message in 0..2 {
+            let used = match message {
+                0 => encode_into(&hello, &mut out).unwrap(),
+                _ => encode_into(&Superblocks { records: records.clone() }, &mut out).unwrap(),
+            };
+            for (index, byte) in &damage {
+                out[index.index(used)] = *byte;
+            }
+            let largest = largest_request(|| { decode_as_everything(&out[..used]); });
+            prop_assert!(largest <= DECODE_LIMIT_BYTES, "{largest} bytes at a time");
+        }
+    }
+
+    /// Random bytes as a stream: every reader ends, and none reserves more than a frame may have.
+    #[test]
+    fn random_streams_do_no_harm(stream in vec(any::<u8>(), 0..4096)) {
+        let mut payload = Vec::new();
+        let largest = largest_request(|| {
+            let mut rest = stream.as_slice();
+            while read_frame(&mut rest, &mut payload).is_ok() {}
+        });
+        prop_assert!(largest <= MAX_PAYLOAD_BYTES, "{largest} bytes at a time");
+
+        let mut reader = FrameReader::with_capacity(1024);
+        let largest = largest_request(|| {
+            let mut rest = stream.as_slice();
+            loop {
+                match reader.next() {
+                    Ok(Some((_, payload))) => assert!(payload.len() <= 1024 - HEADER_BYTES),
+                    Ok(None) if rest.is_empty() => break,
+                    Ok(None) => {
+                        let space = reader.space();
+                        assert!(!space.is_empty(), "no frame, no error and no space");
+                        let read = space.len().min(rest.len());
+                        space[..read].copy_from_slice(&rest[..read]);
+                        reader.advance(read);
+                        rest = &rest[read..];
+                    }
+                    Err(_) => break,
+                }
+            }
+        });
+        prop_assert_eq!(largest, 0);
+    }
+
+    /// The same frames come out, wherever the stream is cut.
+    #[test]
+    fn cut_streams_are_reassembled(
+        frames in vec((any::<u16>(), vec(any::<u64>(), 0..30)), 1..20),
+        cuts in vec(1..200_usize, 1..50),
+        capacity in 300..1000_usize,
+    ) {
+        let mut stream = Vec::new();
+        let mut out = [0; 512];
+        for (kind, numbers) in &frames {
+            let used = encode_frame(Kind(*kind), numbers, &mut out).unwrap();
+            stream.extend_from_slice(&out[..used]);
+        }
+        let mut reader = FrameReader::with_capacity(capacity);
+        let mut arrived = Vec::new();
+        let mut rest = stream.as_slice();
+        let mut cuts = cuts.iter().cycle();
+        loop {
+            while let Some((kind, payload)) = reader.next().unwrap() {
+                arrived.push((kind.0, decode::<Vec<u64>>(payload).unwrap()));
+            }
+            if rest.is_empty() {
+                break;
+            }
+            let space = reader.space();
+            let read = rest.len().min(space.len()).min(*cuts.next().unwrap());
+            space[..read].copy_from_slice(&rest[..read]);
+            reader.advance(read);
+            rest = &rest[read..];
+        }
+        prop_assert_eq!(arrived, frames);
+    }
+
+    #[test]
+    fn file_names_parse_back(name in ".{0,50}", pid in 1..=u32::MAX, suffix in any::<u32>()) {
+        let file_name = socket_file_name(&name, pid, suffix);
+        let parsed = parse_socket_file_name(&file_name).unwrap();
+        prop_assert!(parsed.name.len() <= MAX_NAME_BYTES);
+        prop_assert!(!file_name.contains('/'));
+        prop_assert_eq!(&parsed, &SocketName { name: parsed.name.clone(), pid, suffix });
+    }
+
+    #[test]
+    fn other_file_names_do_no_harm(file_name in ".{0,50}(\\.[0-9]{0,12}){0,4}(\\.sock)?") {
+        if let Some(SocketName { name, pid, suffix }) = parse_socket_file_name(&file_name) {
+            prop_assert_eq!(socket_file_name(&name, pid, suffix), file_name);
+        }
+    }
+}
