@@ -1,0 +1,255 @@
+//! Turns the newest census and the transition ring into frames on a client's queue.
+//!
+//! The message types own `Vec`s; here they are made once, never grow beyond the records of one
+//! chunk, and are reused for every client, so that nothing is allocated.
+
+use std::fmt::Write;
+use std::time::Instant;
+
+use lfalloc::observe::{self, CLASS_COUNT, RING_SLOTS, Transition, TransitionCursor};
+use lfalloc_protocol::message::{
+    Classes, Gap, HeapRecord, Heaps, Hello, Kind, LargeBlocks, LargeRecord, MAJOR, MINOR, Refused,
+    StateBegin, StateEnd, SuperblockRecord, Superblocks, Transitions,
+};
+use serde::Serialize;
+
+use crate::convert;
+use crate::queue::{Full, Queue};
+use crate::registry::Registry;
+use crate::request::Refusal;
+
+/// Records in one chunk at most.
+const CHUNK_RECORDS: usize = 512;
+/// Chunks of transitions sent at a time at most: the whole ring. What is recorded meanwhile waits
+/// there.
+const TRANSITION_CHUNKS: usize = RING_SLOTS.div_ceil(CHUNK_RECORDS);
+/// Bytes kept for the sentence of a refusal; the longest has about half of it.
+const SENTENCE_BYTES: usize = 256;
+
+/// One message of every kind that holds a `Vec` or a `String`.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    hello: Hello,
+    refused: Refused,
+    classes: Classes,
+    heaps: Heaps,
+    superblocks: Superblocks,
+    large: LargeBlocks,
+    transitions: Transitions,
+    ring: Box<[Transition]>,
+}
+
+/// What the end of a state tells about the agent itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AgentFigures {
+    pub(crate) cpu_ns: u64,
+    pub(crate) bytes: u64,
+    pub(crate) viewers: u32,
+}
+
+/// What one reading of the transition ring brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fed {
+    /// Transitions found in the ring.
+    pub(crate) read: usize,
+    /// Transitions that were gone from the ring before they were read.
+    pub(crate) lost: u64,
+    /// Transitions that the client has to be told it missed, and was not yet.
+    pub(crate) missed: u64,
+}
+
+impl Outgoing {
+    pub(crate) fn new(hello: Hello) -> Self {
+        let message = String::with_capacity(SENTENCE_BYTES);
+        Self {
+            hello,
+            refused: Refused { reason: 0, major: MAJOR, minor: MINOR, message },
+            classes: Classes { records: Vec::with_capacity(CLASS_COUNT) },
+            heaps: Heaps { first: true, records: Vec::with_capacity(CHUNK_RECORDS) },
+            superblocks: Superblocks { records: Vec::with_capacity(CHUNK_RECORDS) },
+            large: LargeBlocks { first: true, records: Vec::with_capacity(CHUNK_RECORDS) },
+            transitions: Transitions { missed: 0, records: Vec::with_capacity(CHUNK_RECORDS) },
+            ring: vec![Transition::NOTHING; CHUNK_RECORDS].into_boxed_slice(),
+        }
+    }
+
+    /// The agent's greeting.
+    pub(crate) fn hello(&mut self, queue: &mut Queue, registry: &Registry) -> Result<(), Full> {
+        self.hello.uptime_ns = registry.uptime.at(Instant::now());
+        queue.push(Kind::HELLO, &self.hello)
+    }
+
+    /// The message that refuses.
+    pub(crate) fn refused(&mut self, refusal: Refusal) -> &Refused {
+        self.refused.reason = refusal.reason();
+        self.refused.message.clear();
+        // The sentences are shorter than the string's capacity; writing to a string cannot fail.
+        let _ = write!(self.refused.message, "{refusal}");
+        &self.refused
+    }
+
+    /// The cheap answer.
+    pub(crate) fn totals(queue: &mut Queue, registry: &Registry) -> Result<(), Full> {
+        let uptime_ns = registry.uptime.at(Instant::now());
+        queue.push(Kind::TOTALS, &convert::totals(&observe::totals(), uptime_ns))
+    }
+
+    /// The newest census, whole: for a client that has census `have`, or all of it. On failure
+    /// nothing of it stays in the queue.
+    pub(crate) fn state(
+        &mut self,
+        queue: &mut Queue,
+        registry: &Registry,
+        have: Option<u64>,
+        sequence: u64,
+        agent: AgentFigures,
+    ) -> Result<(), Full> {
+        let len = queue.len();
+        let result = self.state_frames(queue, registry, have, sequence, agent);
+        if result.is_err() {
+            queue.truncate(len);
+        }
+        result
+    }
+
+    fn state_frames(
+        &mut self,
+        queue: &mut Queue,
+        registry: &Registry,
+        have: Option<u64>,
+        sequence: u64,
+        agent: AgentFigures,
+    ) -> Result<(), Full> {
+        let begin = StateBegin { sequence, full: have.is_none(), uptime_ns: registry.uptime_ns };
+        queue.push(Kind::STATE_BEGIN, &begin)?;
+
+        self.classes.records.clear();
+        self.classes
+            .records
+            .extend(registry.tables.classes.iter().take(CLASS_COUNT).map(convert::class));
+        queue.push(Kind::CLASSES, &self.classes)?;
+
+        let heaps = registry.tables.heaps.iter().map(convert::heap);
+        push_chunks(queue, Kind::HEAPS, &mut self.heaps, heaps)?;
+
+        let ages = registry.ages();
+        let superblocks =
+            registry.superblocks_since(have).map(|view| convert::superblock(view, ages));
+        push_chunks(queue, Kind::SUPERBLOCKS, &mut self.superblocks, superblocks)?;
+
+        let large = registry.tables.large.iter().map(|view| convert::large(view, ages));
+        push_chunks(queue, Kind::LARGE_BLOCKS, &mut self.large, large)?;
+
+        let end = StateEnd {
+            sequence,
+            agent_cpu_ns: agent.cpu_ns,
+            agent_bytes: agent.bytes,
+            viewers: agent.viewers,
+            ..convert::state_end(&registry.census)
+        };
+        queue.push(Kind::STATE_END, &end)
+    }
+
+    /// The transitions since `cursor`, of which `missed` were lost already.
+    pub(crate) fn transitions(
+        &mut self,
+        queue: &mut Queue,
+        registry: &Registry,
+        cursor: &mut TransitionCursor,
+        missed: u64,
+    ) -> Fed {
+        let mut fed = Fed { missed, ..Fed::default() };
+        for _ in 0..TRANSITION_CHUNKS {
+            let (count, lost) = cursor.read(&mut self.ring);
+            fed.read += count;
+            fed.lost += lost;
+            fed.missed += lost;
+            if count == 0 && fed.missed == 0 {
+                break;
+            }
+            let uptimes = registry.uptimes();
+            let views = self.ring.iter().take(count);
+            self.transitions.missed = fed.missed;
+            self.transitions.records.clear();
+            self.transitions.records.extend(views.map(|view| convert::transition(view, uptimes)));
+            if queue.push(Kind::TRANSITIONS, &self.transitions).is_err() {
+                fed.missed += count as u64;
+                return fed;
+            }
+            fed.missed = 0;
+            if count < self.ring.len() {
+                break;
+            }
+        }
+        fed
+    }
+
+    /// Says that `lost` states were left out.
+    pub(crate) fn gap(queue: &mut Queue, lost: u64) -> Result<(), Full> {
+        queue.push(Kind::GAP, &Gap { lost })
+    }
+}
+
+/// A message that carries a list in any number of pieces.
+trait Chunk: Serialize {
+    type Record;
+    /// The list.
+    fn records(&mut self) -> &mut Vec<Self::Record>;
+    /// Notes whether this is the first piece; false where a list of no pieces need not be sent.
+    fn begin(&mut self, first: bool) -> bool;
+}
+
+impl Chunk for Heaps {
+    type Record = HeapRecord;
+    fn records(&mut self) -> &mut Vec<HeapRecord> {
+        &mut self.records
+    }
+    fn begin(&mut self, first: bool) -> bool {
+        self.first = first;
+        first
+    }
+}
+
+impl Chunk for Superblocks {
+    type Record = SuperblockRecord;
+    fn records(&mut self) -> &mut Vec<SuperblockRecord> {
+        &mut self.records
+    }
+    fn begin(&mut self, _first: bool) -> bool {
+        false
+    }
+}
+
+impl Chunk for LargeBlocks {
+    type Record = LargeRecord;
+    fn records(&mut self) -> &mut Vec<LargeRecord> {
+        &mut self.records
+    }
+    fn begin(&mut self, first: bool) -> bool {
+        self.first = first;
+        first
+    }
+}
+
+/// Queues `records` as messages of at most [`CHUNK_RECORDS`] each.
+fn push_chunks<M: Chunk>(
+    queue: &mut Queue,
+    kind: Kind,
+    message: &mut M,
+    mut records: impl Iterator<Item = M::Record>,
+) -> Result<(), Full> {
+    let mut first = true;
+    loop {
+        message.records().clear();
+        message.records().extend(records.by_ref().take(CHUNK_RECORDS));
+        let count = message.records().len();
+        let must_be_sent = message.begin(first);
+        if count > 0 || must_be_sent {
+            queue.push(kind, message)?;
+        }
+        if count < CHUNK_RECORDS {
+            return Ok(());
+        }
+        first = false;
+    }
+}

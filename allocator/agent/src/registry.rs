@@ -1,0 +1,216 @@
+//! The agent's side of the allocator's registry: one census for everybody who is due, and for each
+//! superblock the census in which it last changed.
+//!
+//! ```text
+//!   census   1   2   3   4          a client that has census 2 gets, at census 4, the
+//!   #7       ●           ●          superblocks whose last change is later than 2: #7
+//!   #8       ●   ●
+//! ```
+//!
+//! All memory that grows with the heap is mapped from the system and counted as the allocator's
+//! metadata; the observed heap is not touched.
+
+use std::time::Instant;
+
+use lfalloc::observe::{Backing, Census, Clock, MappedVec, SuperblockView, Tables};
+
+use crate::error::StartError;
+use crate::identity::Uptime;
+
+/// How often a census is taken until nothing moved meanwhile; then it is sent as inconsistent.
+const MAX_ATTEMPTS: u32 = 8;
+
+/// What was last seen of a superblock, and in which census it was new.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    anchor: u64,
+    since_ticks: u64,
+    census: u64,
+    id: u32,
+    class: u16,
+    credits: u16,
+    backing: Backing,
+    exact: bool,
+}
+
+impl Seen {
+    fn new(view: &SuperblockView, census: u64) -> Self {
+        Self {
+            anchor: view.anchor,
+            since_ticks: view.since_ticks,
+            census,
+            id: view.id,
+            class: view.class,
+            credits: view.credits,
+            backing: view.backing,
+            exact: view.exact,
+        }
+    }
+
+    fn shows(&self, view: &SuperblockView) -> bool {
+        self.id == view.id
+            && self.anchor == view.anchor
+            && self.since_ticks == view.since_ticks
+            && self.class == view.class
+            && self.credits == view.credits
+            && self.backing == view.backing
+            && self.exact == view.exact
+    }
+}
+
+/// The newest census and the history of changes.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    pub(crate) tables: Tables,
+    clock: Clock,
+    pub(crate) uptime: Uptime,
+    /// What the newest census found; meaningless while `number` is 0.
+    pub(crate) census: Census,
+    /// Nanoseconds the process had run when it was taken.
+    pub(crate) uptime_ns: u64,
+    /// Nanoseconds the clock had run then.
+    elapsed_ns: u64,
+    /// Counts the censuses; 0 before the first.
+    pub(crate) number: u64,
+    /// By place in `tables.superblocks`.
+    seen: MappedVec<Seen>,
+}
+
+impl Registry {
+    pub(crate) fn new(uptime: Uptime) -> Result<Self, StartError> {
+        Ok(Self {
+            tables: Tables::new().ok_or(StartError::NoMemory)?,
+            clock: Clock::start(),
+            uptime,
+            census: Census::default(),
+            uptime_ns: 0,
+            elapsed_ns: 0,
+            number: 0,
+            seen: MappedVec::new(),
+        })
+    }
+
+    /// Takes a census. False when the system gave no memory for it: there is then no valid state
+    /// until one succeeds.
+    #[must_use]
+    pub(crate) fn take(&mut self) -> bool {
+        let Some(census) = self.tables.take(MAX_ATTEMPTS) else {
+            return false;
+        };
+        let number = self.number + 1;
+        let superblocks = &self.tables.superblocks;
+        let known = self.seen.len();
+        if superblocks.len() > known {
+            let new = Seen::new(&superblocks[known], number);
+            if !self.seen.resize(superblocks.len(), new) {
+                return false;
+            }
+        }
+        for (place, (seen, view)) in self.seen.iter_mut().zip(superblocks.iter()).enumerate() {
+            if place >= known || !seen.shows(view) {
+                *seen = Seen::new(view, number);
+            }
+        }
+        self.census = census;
+        self.number = number;
+        self.uptime_ns = self.uptime.at(Instant::now());
+        self.elapsed_ns = self.clock.now().elapsed_ns();
+        true
+    }
+
+    /// How long ago ticks were when the newest census was taken, in nanoseconds; 0 for ticks that
+    /// never were.
+    ///
+    /// For all records of a state: the clock is read once, and ages are those at the time that the
+    /// state bears, however late it is sent.
+    pub(crate) fn ages(&self) -> impl Fn(u64) -> u64 + Copy + use<> {
+        let now = self.clock.now();
+        let delay_ns = now.elapsed_ns().saturating_sub(self.elapsed_ns);
+        move |ticks| if ticks == 0 { 0 } else { now.age_ns(ticks).saturating_sub(delay_ns) }
+    }
+
+    /// How long the process had run at ticks, in nanoseconds; now for ticks that never were.
+    ///
+    /// For all records of a message: the clocks are read once, so that times keep the order of
+    /// ticks.
+    pub(crate) fn uptimes(&self) -> impl Fn(u64) -> u64 + Copy + use<> {
+        let uptime_ns = self.uptime.at(Instant::now());
+        let now = self.clock.now();
+        move |ticks| {
+            let age_ns = if ticks == 0 { 0 } else { now.age_ns(ticks) };
+            uptime_ns.saturating_sub(age_ns)
+        }
+    }
+
+    /// The superblocks that a client needs which has state `have`: those that changed since, or, if
+    /// it has none, those that are mapped.
+    pub(crate) fn superblocks_since(
+        &self,
+        have: Option<u64>,
+    ) -> impl Iterator<Item = &SuperblockView> {
+        self.tables.superblocks.iter().zip(self.seen.iter()).filter_map(move |(view, seen)| {
+            let wanted = match have {
+                Some(have) => seen.census > have,
+                None => view.backing == Backing::Mapped,
+            };
+            wanted.then_some(view)
+        })
+    }
+
+    /// Bytes mapped for all of this.
+    pub(crate) fn bytes(&self) -> usize {
+        self.tables.bytes() + self.seen.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Aim: times of one message can be compared with each other. Method: ticks that lie closer than
+    //! one reading of the clock takes, and a state that is sent late.
+    use std::thread::sleep;
+    use std::time::Duration;
+
+    use lfalloc::observe::{State, Transition};
+
+    use super::*;
+    use crate::convert;
+
+    /// A registry whose clock can be used already.
+    fn registry() -> Registry {
+        let registry = Registry::new(Uptime::read()).unwrap_or_else(|error| panic!("{error}"));
+        sleep(Duration::from_millis(5));
+        registry
+    }
+
+    #[test]
+    fn times_of_a_message_keep_the_order_of_ticks() {
+        let registry = registry();
+        let first = Clock::now_ticks() - 2000;
+        let views = (first..first + 1000).map(|ticks| Transition {
+            ticks,
+            from: State::Active,
+            ..Transition::NOTHING
+        });
+        let uptimes = registry.uptimes();
+        let times: Vec<u64> =
+            views.map(|view| convert::transition(&view, uptimes).uptime_ns).collect();
+        assert!(times.is_sorted(), "{times:?}");
+        assert!(times[0] < times[999], "{times:?}");
+        let now_ns = registry.uptime.at(Instant::now());
+        assert!(times[999] <= now_ns && now_ns - times[999] < 1_000_000_000, "{now_ns} {times:?}");
+    }
+
+    #[test]
+    fn ages_of_a_state_are_those_when_it_was_taken() {
+        let mut registry = registry();
+        let ticks = Clock::now_ticks();
+        sleep(Duration::from_millis(20));
+        assert!(registry.take());
+        let at_once = registry.ages()(ticks);
+        sleep(Duration::from_millis(200));
+        let ages = registry.ages();
+        assert!((19_000_000..=at_once + 100_000_000).contains(&ages(ticks)), "{at_once}");
+        assert_eq!(ages(ticks), ages(ticks));
+        assert_eq!((ages(0), ages(Clock::now_ticks())), (0, 0));
+    }
+}
