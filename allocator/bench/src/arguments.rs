@@ -1,0 +1,110 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// What is printed for `--help`, and after a mistake.
+pub(crate) const USAGE: &str = "usage: lfalloc-bench COMMAND
+  core [--rounds N] [--only TEXT]  lfalloc against the system's allocator, N rounds each (41);
+                                   only the workloads whose name contains TEXT
+  snapshot [--superblocks N]       a census, and a state over the socket, with N superblocks (100000)
+  attach [--lfinspect PATH]        from connecting to the first whole state of a small program;
+                                   with PATH also how long that lfinspect takes for a snapshot";
+
+/// One run of the program.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Prints [`USAGE`].
+    Help,
+    /// The allocators against each other.
+    Core {
+        /// Measurements of each pair of workload and allocator.
+        rounds: usize,
+        /// Part of the names of the workloads that are run.
+        only: String,
+    },
+    /// Observing many superblocks.
+    Snapshot {
+        /// How many.
+        superblocks: usize,
+    },
+    /// Observing a small program in another process.
+    Attach {
+        /// An `lfinspect` to measure as well.
+        lfinspect: Option<PathBuf>,
+    },
+    /// Be that small program; not for people.
+    Serve,
+}
+
+/// Reads the arguments after the program's name.
+pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
+    let mut arguments = arguments;
+    let Some(name) = arguments.next() else {
+        return Err("say what to measure".to_owned());
+    };
+    let mut command = match name.to_str() {
+        Some("core") => Command::Core { rounds: 41, only: String::new() },
+        Some("snapshot") => Command::Snapshot { superblocks: 100_000 },
+        Some("attach") => Command::Attach { lfinspect: None },
+        Some("serve") => Command::Serve,
+        Some("help" | "--help" | "-h") => return Ok(Command::Help),
+        _ => return Err(format!("there is no command {}", name.to_string_lossy())),
+    };
+    while let Some(option) = arguments.next() {
+        let option = option.to_string_lossy().into_owned();
+        let mut value = || arguments.next().ok_or_else(|| format!("{option} needs a value"));
+        match (&mut command, option.as_str()) {
+            (_, "--help" | "-h") => return Ok(Command::Help),
+            (Command::Core { rounds, .. }, "--rounds") => {
+                *rounds = number(&option, &value()?, 1_000)?;
+            }
+            (Command::Core { only, .. }, "--only") => {
+                *only = value()?.to_string_lossy().into_owned();
+            }
+            (Command::Snapshot { superblocks }, "--superblocks") => {
+                *superblocks = number(&option, &value()?, 10_000_000)?;
+            }
+            (Command::Attach { lfinspect }, "--lfinspect") => *lfinspect = Some(value()?.into()),
+            _ => return Err(format!("{} has no option {option}", name.to_string_lossy())),
+        }
+    }
+    Ok(command)
+}
+
+fn number(option: &str, value: &OsString, most: usize) -> Result<usize, String> {
+    value
+        .to_str()
+        .and_then(|text| text.parse().ok())
+        .filter(|number| (1..=most).contains(number))
+        .ok_or_else(|| format!("{option} takes a number from 1 to {most}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, String> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    /// Aim: every option arrives where it belongs, and mistakes are told. Method: by hand.
+    #[test]
+    fn reads_a_line() {
+        assert_eq!(
+            parsed("core --rounds 3 --only pair"),
+            Ok(Command::Core { rounds: 3, only: "pair".to_owned() })
+        );
+        assert_eq!(parsed("snapshot"), Ok(Command::Snapshot { superblocks: 100_000 }));
+        assert_eq!(
+            parsed("attach --lfinspect /x"),
+            Ok(Command::Attach { lfinspect: Some("/x".into()) })
+        );
+        assert_eq!(parsed("core --help"), Ok(Command::Help));
+        for wrong in
+            ["", "cores", "core --rounds", "core --rounds 0", "core --superblocks 1", "serve x"]
+        {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+    }
+}
