@@ -1,0 +1,187 @@
+//! The commands that look at a program: `ls`, `attach`, `top`, `snapshot`.
+//!
+//! Each takes a [`Choice`], connects, and prints or shows. A choice of a person who picks nothing
+//! is no failure.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::cli::Flags;
+use crate::connect::{ConnectError, Connection};
+use crate::discover::Candidate;
+use crate::failure::{Failure, Outcome, to_stdout};
+use crate::listing::Listing;
+use crate::report::Watched;
+use crate::snapshot::{self, Snapshot};
+use crate::source::live::LiveSource;
+use crate::target::{self, Choice};
+use crate::{picker, tui};
+
+/// Prints the programs that can be watched.
+pub(crate) fn list(choice: &Choice, json: bool) -> Outcome<ExitCode> {
+    let listing = match choice {
+        Choice::Socket(path) => Listing::of(vec![target::by_socket(path)?], &[]),
+        _ => Listing::take(),
+    };
+    if json {
+        print_json_line(&listing)?;
+    } else {
+        to_stdout(|stdout| listing.write_table(stdout))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the terminal interface, or prints a page where there is no terminal; with `wait` not before
+/// the program is there.
+pub(crate) fn attach(flags: &Flags, choice: &Choice, wait: bool) -> Outcome<ExitCode> {
+    let connection = match choice {
+        Choice::Selected(selector) if wait => Some(target::wait_for(selector)?),
+        choice => connect(flags, choice)?,
+    };
+    match connection {
+        Some(connection) => show(flags, connection),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// The terminal interface on `connection`, or its page where there is no terminal.
+fn show(flags: &Flags, mut connection: Connection) -> Outcome<ExitCode> {
+    if !io::stdout().is_terminal() {
+        return print_page(flags, &mut connection);
+    }
+    let source = LiveSource::new(connection, flags.rate_hz());
+    Ok(tui::run(Box::new(source), flags.interface_options())?.into())
+}
+
+/// Prints one page, or one line of JSON.
+pub(crate) fn top(flags: &Flags, choice: &Choice, json: bool) -> Outcome<ExitCode> {
+    let Some(mut connection) = connect(flags, choice)? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    if !json {
+        return print_page(flags, &mut connection);
+    }
+    let picture = snapshot::settled_state(&mut connection, snapshot::ATTEMPTS)
+        .map_err(|error| explained(&connection, &error))?;
+    print_json_line(&Top::of(Snapshot::of(&picture)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What `top --json` prints: a snapshot without its lists of heaps, superblocks and large blocks.
+#[derive(Debug, Serialize)]
+struct Top {
+    schema: &'static str,
+    process: snapshot::Process,
+    totals: snapshot::Totals,
+    classes: Vec<snapshot::Class>,
+    transitions: snapshot::Transitions,
+    in_hand: u64,
+    consistent: bool,
+}
+
+impl Top {
+    fn of(snapshot: Snapshot) -> Self {
+        Self {
+            schema: "lfalloc-top/1",
+            process: snapshot.process,
+            totals: snapshot.totals,
+            classes: snapshot.classes,
+            transitions: snapshot.transitions,
+            in_hand: snapshot.in_hand,
+            consistent: snapshot.consistent,
+        }
+    }
+}
+
+/// Writes a snapshot to `output`, or to standard output.
+pub(crate) fn take_snapshot(
+    flags: &Flags,
+    choice: &Choice,
+    output: Option<&Path>,
+) -> Outcome<ExitCode> {
+    let Some(mut connection) = connect(flags, choice)? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let picture = snapshot::settled_state(&mut connection, snapshot::ATTEMPTS)
+        .map_err(|error| explained(&connection, &error))?;
+    let document = Snapshot::of(&picture);
+    match output {
+        Some(path) if path.as_os_str() != "-" => snapshot::save(path, &document)?,
+        _ => to_stdout(|stdout| snapshot::write_json(stdout, &document))?,
+    }
+    if !document.consistent {
+        let _ = writeln!(
+            io::stderr(),
+            "lfinspect: note: pid {} went on while it was read (or held something in hand), {} times; \
+             the snapshot says \"consistent\": false",
+            document.process.pid,
+            snapshot::ATTEMPTS
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The program that was asked for; `None` when a person picked none.
+fn connect(flags: &Flags, choice: &Choice) -> Outcome<Option<Connection>> {
+    match choice {
+        Choice::Socket(path) => return Ok(Some(target::by_socket(path)?)),
+        Choice::Selected(selector) => return Ok(Some(target::find(selector)?)),
+        Choice::Any => {}
+    }
+    let (mut reached, unreached) = target::all();
+    match reached.len() {
+        0 => Err(nothing_to_watch(&unreached).into()),
+        1 => Ok(reached.pop()),
+        _ if io::stdout().is_terminal() && io::stdin().is_terminal() => {
+            let listing = Listing::of(reached, &[]);
+            match picker::pick(&listing.processes, flags.ascii())? {
+                Some(row) => Ok(Some(target::by_socket(row.socket.as_ref())?)),
+                None => Ok(None),
+            }
+        }
+        count => Err(Failure::new(format!(
+            "{count} programs can be watched: {}; name one",
+            target::names_of(&reached)
+        ))
+        .into()),
+    }
+}
+
+fn nothing_to_watch(unreached: &[(Candidate, ConnectError)]) -> Failure {
+    Failure::new(match unreached {
+        [] => "no program can be watched: none runs with lfalloc_agent::start(); start one with \
+               `lfinspect demo`"
+            .to_owned(),
+        [(candidate, error)] => {
+            let name = &candidate.name;
+            error.explain(&target::subject(name.pid, &name.name), &candidate.path)
+        }
+        several => format!(
+            "no program can be watched: {} sockets were found and none answered; `lfinspect ls` \
+             gives their reasons",
+            several.len()
+        ),
+    })
+}
+
+/// The page of `top --once`.
+fn print_page(flags: &Flags, connection: &mut Connection) -> Outcome<ExitCode> {
+    let watched = Watched::take(connection).map_err(|error| explained(connection, &error))?;
+    to_stdout(|stdout| Ok(stdout.write_all(watched.page(flags.ascii()).as_bytes())?))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_json_line<T: Serialize>(document: &T) -> Outcome<()> {
+    to_stdout(|stdout| {
+        serde_json::to_writer(&mut *stdout, document)?;
+        Ok(stdout.write_all(b"\n")?)
+    })
+}
+
+fn explained(connection: &Connection, error: &ConnectError) -> Failure {
+    let subject = target::subject(connection.pid(), &connection.hello().name);
+    Failure::new(error.explain(&subject, connection.path()))
+}

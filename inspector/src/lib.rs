@@ -1,0 +1,28 @@
+//! A terminal inspector for programs that run lfalloc.
+//!
+//! ```text
+//!   source (live socket, synthetic) ──frames──► picture ──figures──► tui, report, snapshot
+//! ```
+//!
+//! [`picture`] knows what was told, [`source`] where it comes from; everything else shows it. Nothing
+//! here stops or changes the program that is watched.
+
+pub mod cli;
+mod commands;
+pub mod connect;
+mod connect_error;
+#[cfg(feature = "demo")]
+pub mod demo;
+pub mod discover;
+pub mod doctor;
+pub mod failure;
+pub mod format;
+pub mod listing;
+pub mod picker;
+pub mod picture;
+pub mod process;
+pub mod report;
+pub mod snapshot;
+pub mod source;
+pub mod target;
+pub mod tui;

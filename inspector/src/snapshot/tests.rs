@@ -1,0 +1,131 @@
+//! Aim: the document has exactly the documented keys, and a file is replaced whole or not at all.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::symlink;
+
+use lfalloc_protocol::message::{ClassInfo, ClassRecord, Hello, MAGIC, MAJOR, MINOR, backing};
+use serde_json::Value;
+
+use super::*;
+
+fn snapshot() -> Snapshot {
+    let class = ClassInfo { block_bytes: 16, superblock_bytes: 65536, blocks_per_superblock: 4096 };
+    let mut picture = Picture::new(Hello {
+        magic: MAGIC,
+        major: MAJOR,
+        minor: MINOR,
+        allocator_version: "0.1.0".to_owned(),
+        pid: 4121,
+        name: "indexer".to_owned(),
+        agent_started_unix_ns: 0,
+        uptime_ns: 1_234_567_890,
+        heaps_per_class: 2,
+        classes: vec![class; 3],
+        features: 1,
+    });
+    picture.classes = vec![ClassRecord { class: 1, live_blocks: 7, ..ClassRecord::default() }];
+    picture.heaps = vec![HeapRecord { class: 1, heap: 0, superblock: 5, credits: 9 }];
+    let superblock = SuperblockRecord {
+        id: 5,
+        class: 1,
+        state: state::PARTIAL,
+        backing: backing::MAPPED,
+        address: 0x7f00_0001_0000,
+        anchor: 0,
+        avail: 1,
+        count: 2,
+        credits: 9,
+        exact: true,
+        tag: 3,
+        age_ns: 5_000_000,
+    };
+    picture.superblocks.insert(5, superblock);
+    let large =
+        LargeRecord { id: 2, address: 0x7f00_0100_0000, bytes: 65536, age_ns: 0, cached: false };
+    picture.large.insert(2, large);
+    Snapshot::of(&picture)
+}
+
+fn keys(value: &Value) -> BTreeSet<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+/// The keys of the table in `SNAPSHOT.md` below the heading `heading`.
+fn documented(heading: &str) -> BTreeSet<&'static str> {
+    let text = include_str!("../../../protocol/SNAPSHOT.md");
+    let section = text
+        .split("\n## ")
+        .find(|section| section.lines().next() == Some(heading))
+        .unwrap_or_else(|| panic!("SNAPSHOT.md has no section {heading}"));
+    section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(key, _)| key)
+        .collect()
+}
+
+#[test]
+fn every_key_is_documented_and_every_documented_key_is_there() {
+    let value = serde_json::to_value(snapshot()).unwrap();
+    for (heading, part) in [
+        ("The document", &value),
+        ("`process`", &value["process"]),
+        ("`totals`", &value["totals"]),
+        ("`classes`", &value["classes"][0]),
+        ("`classes[].superblocks`", &value["classes"][0]["superblocks"]),
+        ("`heaps`", &value["heaps"][0]),
+        ("`superblocks`", &value["superblocks"][0]),
+        ("`large`", &value["large"][0]),
+        ("`transitions`", &value["transitions"]),
+    ] {
+        assert_eq!(keys(part), documented(heading), "{heading}");
+    }
+}
+
+#[test]
+fn every_class_is_listed_even_an_unused_one() {
+    let snapshot = snapshot();
+    let classes: Vec<_> = snapshot.classes.iter().map(|c| (c.class, c.live_blocks)).collect();
+    assert_eq!(classes, [(0, 0), (1, 7), (2, 0)]);
+}
+
+#[test]
+fn addresses_are_hexadecimal_and_states_named() {
+    let snapshot = snapshot();
+    assert_eq!(snapshot.superblocks[0].address, "0x7f0000010000");
+    assert_eq!(snapshot.superblocks[0].state, "PARTIAL");
+    assert_eq!(snapshot.large[0].address, "0x7f0001000000");
+    assert_eq!(snapshot.process.uptime_ms, 1234);
+}
+
+#[test]
+fn what_is_written_reads_back() {
+    let snapshot = snapshot();
+    let mut text = Vec::new();
+    write_json(&mut text, &snapshot).unwrap();
+    assert_eq!(serde_json::from_slice::<Snapshot>(&text).unwrap(), snapshot);
+    assert!(text.ends_with(b"\n"));
+}
+
+#[test]
+fn a_file_is_replaced_and_a_link_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+    fs::write(&file, "old").unwrap();
+    symlink(&file, &link).unwrap();
+    save(&link, &snapshot()).unwrap();
+    assert!(link.symlink_metadata().unwrap().is_symlink());
+    let read: Snapshot = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!(read, snapshot());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "a temporary file is left");
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for path in [folder.path().join("no/such/file"), folder.path().to_owned()] {
+        let error = save(&path, &snapshot()).unwrap_err();
+        let line = error.downcast_ref::<Failure>().unwrap().to_string();
+        assert!(line.starts_with(&format!("cannot write {}: ", path.display())), "{line}");
+    }
+}

@@ -1,0 +1,51 @@
+//! Where frames come from: a socket ([`live`]) or a made-up heap ([`synthetic`]).
+//!
+//! A source is driven by one thread. It says at most one thing per call and blocks no longer than it
+//! was told to, so that its driver can end it between calls.
+
+use std::time::Duration;
+
+use lfalloc_protocol::message::{Hello, Kind};
+
+pub mod live;
+pub mod synthetic;
+
+/// What a source has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceEvent {
+    /// The agent greeted: a new connection, nothing of an older one holds any more.
+    Connected(Hello),
+    /// A frame of the connection.
+    Frame(Kind, Vec<u8>),
+    /// What the viewer's own system says of the process; sent now and then, or never.
+    Process {
+        /// Process id as the viewer's system sees it.
+        pid: u32,
+        /// Resident bytes of the process, if they could be read.
+        rss_bytes: Option<u64>,
+    },
+    /// No connection: the reason and the next step, for people. More may follow if the source tries
+    /// again by itself.
+    Failed(String),
+    /// The connection ended, normally since the process did. The reason, for people.
+    Gone(String),
+    /// No frame for long, though the connection stands; said again once a second until one comes.
+    Silent {
+        /// Since the last frame, or since frames were asked for.
+        seconds: u64,
+        /// Whether a signal or a tracer has stopped the process.
+        stopped: bool,
+    },
+    /// Nothing within the time given.
+    Quiet,
+}
+
+/// A stream of events about one process.
+pub trait Source: Send {
+    /// The next event; waits for it no longer than `timeout`.
+    fn poll(&mut self, timeout: Duration) -> SourceEvent;
+
+    /// Asks for `hz` states a second; takes effect some time later, and the agent may choose a rate
+    /// near it.
+    fn request_rate(&mut self, hz: f64);
+}

@@ -1,0 +1,319 @@
+//! The Classes table without its drawing: columns, order, filter, cursor.
+
+use std::cmp::Ordering;
+
+use super::data::Data;
+use super::filter::Filter;
+use crate::format;
+use crate::picture::ClassFigures;
+
+/// A column of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// Class number.
+    Class,
+    /// Bytes of a block.
+    Block,
+    /// Superblocks that are ACTIVE.
+    Active,
+    /// Superblocks that are FULL.
+    Full,
+    /// Superblocks that are PARTIAL.
+    Partial,
+    /// Superblocks that are EMPTY and kept.
+    Empty,
+    /// Blocks the program holds.
+    Live,
+    /// Live blocks of all blocks.
+    Utilisation,
+    /// Bytes of superblocks that hold nothing live.
+    Waste,
+    /// EXT%.
+    External,
+    /// Blocks in the front.
+    Cached,
+    /// Allocations per second.
+    Allocations,
+    /// Transitions per second.
+    Transitions,
+}
+
+impl Column {
+    /// All columns, from the left.
+    pub const ALL: [Self; 13] = [
+        Self::Class,
+        Self::Block,
+        Self::Active,
+        Self::Full,
+        Self::Partial,
+        Self::Empty,
+        Self::Live,
+        Self::Utilisation,
+        Self::Waste,
+        Self::External,
+        Self::Cached,
+        Self::Allocations,
+        Self::Transitions,
+    ];
+
+    /// Its heading; also, in lower case and without `/s`, its name in filters.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Class => "#",
+            Self::Block => "block",
+            Self::Active => "A",
+            Self::Full => "F",
+            Self::Partial => "P",
+            Self::Empty => "E",
+            Self::Live => "live",
+            Self::Utilisation => "util",
+            Self::Waste => "waste",
+            Self::External => "EXT%",
+            Self::Cached => "cached",
+            Self::Allocations => "alloc/s",
+            Self::Transitions => "trans/s",
+        }
+    }
+
+    /// The name by which filters know it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Class => "class",
+            Self::Active => "a",
+            Self::Full => "f",
+            Self::Partial => "p",
+            Self::Empty => "e",
+            Self::External => "ext",
+            Self::Allocations => "alloc",
+            Self::Transitions => "trans",
+            other => other.title(),
+        }
+    }
+
+    /// Cells it needs, the sort mark included.
+    #[must_use]
+    pub fn width(self) -> u16 {
+        match self {
+            Self::Class => 3,
+            Self::Active | Self::Full | Self::Partial | Self::Empty => 5,
+            Self::Block | Self::Waste => 9,
+            Self::Allocations | Self::Transitions => 8,
+            _ => 7,
+        }
+    }
+
+    /// Which columns go first when there is not enough room: the highest number.
+    #[must_use]
+    pub fn dispensable(self) -> u8 {
+        match self {
+            Self::Block | Self::Waste => 0,
+            Self::Utilisation | Self::Live => 1,
+            Self::External | Self::Partial => 2,
+            Self::Full => 3,
+            Self::Empty => 4,
+            Self::Active => 5,
+            Self::Allocations => 6,
+            Self::Transitions => 7,
+            Self::Cached => 8,
+            Self::Class => 9,
+        }
+    }
+
+    /// The columns that fit into `width` cells, one cell apart, from the left.
+    #[must_use]
+    pub fn fitting(width: u16) -> Vec<Self> {
+        let mut columns = Self::ALL.to_vec();
+        let total = |columns: &[Self]| columns.iter().map(|column| column.width() + 1).sum::<u16>();
+        while total(&columns) > width.saturating_add(1) {
+            let Some(place) = (0..columns.len())
+                .rev()
+                .max_by_key(|&place| columns[place].dispensable())
+                .filter(|_| columns.len() > 1)
+            else {
+                break;
+            };
+            columns.remove(place);
+        }
+        columns
+    }
+
+    /// The figure to sort and filter by; in percent for shares; `None` sorts last.
+    #[must_use]
+    pub fn value(self, row: &Row) -> Option<f64> {
+        let record = &row.figures.record;
+        let percent = |share: Option<f64>| share.map(|share| share * 100.0);
+        match self {
+            Self::Class => Some(f64::from(record.class)),
+            Self::Block => Some(f64::from(row.figures.info.block_bytes)),
+            Self::Active => Some(f64::from(record.active)),
+            Self::Full => Some(f64::from(record.full)),
+            Self::Partial => Some(f64::from(record.partial)),
+            Self::Empty => Some(f64::from(record.empty)),
+            Self::Live => Some(record.live_blocks as f64),
+            Self::Utilisation => percent(row.figures.utilisation()),
+            Self::Waste => Some(row.figures.waste_bytes() as f64),
+            Self::External => percent(row.figures.external_fraction()),
+            Self::Cached => Some(record.cached_blocks as f64),
+            Self::Allocations => row.allocations,
+            Self::Transitions => row.transitions,
+        }
+    }
+
+    /// The figure as it is shown.
+    #[must_use]
+    pub fn text(self, row: &Row) -> String {
+        let record = &row.figures.record;
+        match self {
+            Self::Class => record.class.to_string(),
+            Self::Block => format::bytes(i64::from(row.figures.info.block_bytes)),
+            Self::Active => format::count(u64::from(record.active)),
+            Self::Full => format::count(u64::from(record.full)),
+            Self::Partial => format::count(u64::from(record.partial)),
+            Self::Empty => format::count(u64::from(record.empty)),
+            Self::Live => format::signed_count(record.live_blocks),
+            Self::Utilisation => format::percent(row.figures.utilisation()),
+            Self::Waste => format::bytes(row.figures.waste_bytes()),
+            Self::External => format::percent(row.figures.external_fraction()),
+            Self::Cached => format::signed_count(record.cached_blocks),
+            Self::Allocations => format::rate(row.allocations),
+            Self::Transitions => format::rate(row.transitions),
+        }
+    }
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// What was counted.
+    pub figures: ClassFigures,
+    /// Allocations per second.
+    pub allocations: Option<f64>,
+    /// Transitions per second.
+    pub transitions: Option<f64>,
+    /// Whether that is a lower bound.
+    pub transitions_missed: bool,
+}
+
+/// Cursor, order and filter of the table.
+#[derive(Clone, Debug)]
+pub struct ClassTable {
+    /// The class under the cursor, which stays on it when the order changes; `None`: the first row.
+    pub selected: Option<u16>,
+    /// The column under the cursor.
+    pub column: Column,
+    /// The column that the rows are sorted by.
+    pub sorted_by: Column,
+    /// Whether the largest come first.
+    pub descending: bool,
+    /// Which rows are shown.
+    pub filter: Filter,
+    /// Whether the filter is being typed.
+    pub editing: bool,
+}
+
+impl Default for ClassTable {
+    fn default() -> Self {
+        Self {
+            selected: None,
+            column: Column::Waste,
+            sorted_by: Column::Waste,
+            descending: true,
+            filter: Filter::default(),
+            editing: false,
+        }
+    }
+}
+
+impl ClassTable {
+    /// The rows to be shown, in order.
+    #[must_use]
+    pub fn rows(&self, data: &Data) -> Vec<Row> {
+        let transitions_missed = data.history.class_transitions_missed();
+        let mut rows: Vec<Row> = data
+            .figures
+            .iter()
+            .map(|figures| {
+                let class = usize::from(figures.record.class);
+                Row {
+                    figures: *figures,
+                    allocations: data.history.class_allocations(class),
+                    transitions: data.history.class_transitions(class),
+                    transitions_missed,
+                }
+            })
+            .filter(|row| self.filter.admits(row))
+            .collect();
+        rows.sort_by(|left, right| self.compare(left, right));
+        rows
+    }
+
+    fn compare(&self, left: &Row, right: &Row) -> Ordering {
+        let (a, b) = (self.sorted_by.value(left), self.sorted_by.value(right));
+        let by_value = match (a, b) {
+            (Some(a), Some(b)) if self.descending => b.total_cmp(&a),
+            (Some(a), Some(b)) => a.total_cmp(&b),
+            (None, None) => Ordering::Equal,
+            // What is unknown comes last in either order.
+            (None, Some(_)) => Ordering::Greater,
+            (Some(_), None) => Ordering::Less,
+        };
+        by_value.then(left.figures.record.class.cmp(&right.figures.record.class))
+    }
+
+    /// Where the cursor stands among `rows`.
+    #[must_use]
+    pub fn position(&self, rows: &[Row]) -> usize {
+        self.selected
+            .and_then(|class| rows.iter().position(|row| row.figures.record.class == class))
+            .unwrap_or(0)
+    }
+
+    /// Moves the cursor to the row `target`, or the last one.
+    pub fn select(&mut self, rows: &[Row], target: usize) {
+        let row = rows.get(target).or(rows.last());
+        self.selected = row.map(|row| row.figures.record.class);
+    }
+
+    /// Moves the cursor to the column after (or before) this one, among those that are shown.
+    pub fn move_column(&mut self, shown: &[Column], forward: bool) {
+        let place = shown.iter().position(|&column| column == self.column);
+        let target = match place {
+            Some(place) if forward => (place + 1).min(shown.len().saturating_sub(1)),
+            Some(place) => place.saturating_sub(1),
+            None => 0,
+        };
+        if let Some(&column) = shown.get(target) {
+            self.column = column;
+        }
+    }
+
+    /// Sorts by the column under the cursor; if that is so already, by the next one.
+    pub fn sort(&mut self, shown: &[Column]) {
+        if self.sorted_by == self.column {
+            let place = shown.iter().position(|&column| column == self.column).unwrap_or(0);
+            if let Some(&column) = shown.get((place + 1) % shown.len().max(1)) {
+                self.column = column;
+            }
+        }
+        self.sorted_by = self.column;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Aim: any width has columns that fit, the block and the waste last of all to go.
+    use super::*;
+
+    #[test]
+    fn columns_fit_any_width() {
+        for width in 0..200 {
+            let columns = Column::fitting(width);
+            let total = columns.iter().map(|column| column.width() + 1).sum::<u16>() - 1;
+            assert!(total <= width || columns.len() == 1, "{width}: {columns:?}");
+        }
+        assert_eq!(Column::fitting(200), Column::ALL);
+        assert_eq!(Column::fitting(19), [Column::Block, Column::Waste]);
+    }
+}

@@ -1,0 +1,137 @@
+//! The threads that feed the one bounded channel: input, source, signals.
+//!
+//! A full channel makes its senders wait: a slow terminal slows the source, which then leaves whole
+//! states out, and nothing piles up here. All of them end when the receiver is gone, or when there is
+//! nobody to wait for; an input thread that waits for a key ends with the process.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ratatui::crossterm::event::{self, Event};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
+
+use super::terminal;
+use super::update::Message;
+use crate::source::{Source, SourceEvent};
+
+/// Messages that may wait.
+const CAPACITY: usize = 256;
+/// How long the source may go on without looking whether anybody listens.
+const SOURCE_POLL: Duration = Duration::from_millis(200);
+
+/// How long the loop has to end after a signal. A terminal that takes no output holds it up for ever.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Between two looks whether it has ended.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What the loop listens to, and what it can ask for.
+pub(super) struct Feed {
+    pub(super) messages: Receiver<Message>,
+    /// States a second that the source is to be asked for.
+    pub(super) rates_hz: Sender<f64>,
+    signals: Handle,
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.signals.close();
+    }
+}
+
+/// Starts all threads.
+pub(super) fn start(source: Box<dyn Source + Send>, rate_hz: f64) -> io::Result<Feed> {
+    let (sender, messages) = sync_channel(CAPACITY);
+    let (asking, asked) = channel();
+    let signals = listen_for_signals(sender.clone())?;
+    let feed = Feed { messages, rates_hz: asking, signals };
+    start_source(source, rate_hz, asked, sender.clone())?;
+    thread::Builder::new()
+        .name("lfinspect-input".to_owned())
+        .spawn(move || guarded(&sender, || read_input(&sender)))?;
+    Ok(feed)
+}
+
+fn listen_for_signals(sender: SyncSender<Message>) -> io::Result<Handle> {
+    let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT])?;
+    let handle = signals.handle();
+    let closing = handle.clone();
+    thread::Builder::new().name("lfinspect-signals".to_owned()).spawn(move || {
+        if let Some(number) = signals.forever().next() {
+            end_in_time(&sender, &closing, number);
+        }
+    })?;
+    Ok(handle)
+}
+
+/// Asks the loop to end as a signal demands; if it does not, ends the program.
+fn end_in_time(sender: &SyncSender<Message>, closing: &Handle, number: i32) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut asked = false;
+    while Instant::now() < deadline {
+        if !asked {
+            // Not `send`: the channel of a loop that is stuck is full.
+            let sent = sender.try_send(Message::Signal(number));
+            asked = !matches!(sent, Err(TrySendError::Full(_)));
+        }
+        thread::sleep(LOOK);
+        if closing.is_closed() {
+            return;
+        }
+    }
+    terminal::restore_without_waiting();
+    std::process::exit(128 + number);
+}
+
+/// Drives the source until nobody listens any more.
+pub(super) fn start_source(
+    mut source: Box<dyn Source + Send>,
+    rate_hz: f64,
+    asked: Receiver<f64>,
+    sender: SyncSender<Message>,
+) -> io::Result<()> {
+    thread::Builder::new().name("lfinspect-source".to_owned()).spawn(move || {
+        guarded(&sender, || {
+            source.request_rate(rate_hz);
+            // The other end of `asked` is dropped together with the receiver of messages.
+            loop {
+                match asked.try_recv() {
+                    Ok(rate_hz) => source.request_rate(rate_hz),
+                    Err(std::sync::mpsc::TryRecvError::Disconnected) => return,
+                    Err(std::sync::mpsc::TryRecvError::Empty) => {}
+                }
+                let event = source.poll(SOURCE_POLL);
+                if event != SourceEvent::Quiet && sender.send(Message::Source(event)).is_err() {
+                    return;
+                }
+            }
+        });
+    })?;
+    Ok(())
+}
+
+fn read_input(sender: &SyncSender<Message>) {
+    loop {
+        let message = match event::read() {
+            Ok(Event::Key(key)) => Message::Key(key),
+            Ok(Event::Mouse(mouse)) => Message::Mouse(mouse),
+            Ok(Event::Resize(columns, rows)) => Message::Resize(columns, rows),
+            Ok(_) => continue,
+            Err(_) => Message::InputClosed,
+        };
+        let closed = matches!(message, Message::InputClosed);
+        if sender.send(message).is_err() || closed {
+            return;
+        }
+    }
+}
+
+/// Runs a thread's work; a panic, reported by the hook already, ends the interface.
+fn guarded(sender: &SyncSender<Message>, work: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+        let _ = sender.send(Message::Panicked);
+    }
+}

@@ -1,0 +1,341 @@
+//! The one table of keys: it dispatches, prints the footer, and is the help.
+
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use super::model::Screen;
+
+/// What a key asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the table says in words what each does")]
+pub enum Action {
+    Quit,
+    Help,
+    Show(Screen),
+    NextScreen,
+    PreviousScreen,
+    Up,
+    Down,
+    Left,
+    Right,
+    Top,
+    Bottom,
+    PageUp,
+    PageDown,
+    Freeze,
+    Explain,
+    Zoom,
+    Back,
+    Faster,
+    Slower,
+    Sort,
+    Invert,
+    Filter,
+    PickEdge,
+    StepForward,
+    StepBack,
+    Redraw,
+}
+
+/// Where a key works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// On every screen.
+    Everywhere,
+    /// On one screen.
+    On(Screen),
+}
+
+/// One line of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Binding {
+    /// The keys, any of which asks for it.
+    pub keys: &'static [(KeyCode, KeyModifiers)],
+    /// What they ask for.
+    pub action: Action,
+    /// Where they work.
+    pub scope: Scope,
+    /// How the keys are written.
+    pub written: &'static str,
+    /// One word for the footer; empty: not there.
+    pub word: &'static str,
+    /// A sentence for the help.
+    pub help: &'static str,
+}
+
+const NONE: KeyModifiers = KeyModifiers::NONE;
+const CONTROL: KeyModifiers = KeyModifiers::CONTROL;
+
+const fn char(character: char) -> (KeyCode, KeyModifiers) {
+    (KeyCode::Char(character), NONE)
+}
+
+const fn code(code: KeyCode) -> (KeyCode, KeyModifiers) {
+    (code, NONE)
+}
+
+const fn everywhere(
+    keys: &'static [(KeyCode, KeyModifiers)],
+    action: Action,
+    written: &'static str,
+    word: &'static str,
+    help: &'static str,
+) -> Binding {
+    Binding { keys, action, scope: Scope::Everywhere, written, word, help }
+}
+
+const fn on(
+    screen: Screen,
+    keys: &'static [(KeyCode, KeyModifiers)],
+    action: Action,
+    written: &'static str,
+    word: &'static str,
+    help: &'static str,
+) -> Binding {
+    Binding { keys, action, scope: Scope::On(screen), written, word, help }
+}
+
+/// Every key. The footer shows them in this order, as many as fit.
+pub const TABLE: &[Binding] = &[
+    everywhere(
+        &[char('q'), (KeyCode::Char('c'), CONTROL)],
+        Action::Quit,
+        "q",
+        "quit",
+        "leave; the program goes on undisturbed",
+    ),
+    everywhere(&[char('?'), code(KeyCode::F(1))], Action::Help, "?", "help", "this page"),
+    everywhere(
+        &[char(' ')],
+        Action::Freeze,
+        "Space",
+        "freeze",
+        "freeze the view, or let it go on; its history keeps filling",
+    ),
+    everywhere(
+        &[char('x')],
+        Action::Explain,
+        "x",
+        "explain",
+        "explain the figure under the cursor: unit, how it is computed, whether it is exact",
+    ),
+    on(
+        Screen::Classes,
+        &[char('s')],
+        Action::Sort,
+        "s",
+        "sort",
+        "sort by the column under the cursor; again: by the next one",
+    ),
+    on(Screen::Classes, &[char('i')], Action::Invert, "i", "invert", "invert the order"),
+    on(
+        Screen::Classes,
+        &[char('/')],
+        Action::Filter,
+        "/",
+        "filter",
+        "filter: text in the block size, or terms such as util<50 waste>1m p>0",
+    ),
+    on(
+        Screen::States,
+        &[char('n')],
+        Action::PickEdge,
+        "n",
+        "edge",
+        "pick the next edge; the log then shows its events alone",
+    ),
+    on(
+        Screen::States,
+        &[char('.')],
+        Action::StepForward,
+        ".",
+        "step",
+        "freeze, and step one event forward through the log",
+    ),
+    on(Screen::States, &[char(',')], Action::StepBack, ",", "back", "step one event back"),
+    everywhere(
+        &[char('e'), code(KeyCode::Enter)],
+        Action::Zoom,
+        "e",
+        "zoom",
+        "let the pane under the cursor fill the screen, and back",
+    ),
+    everywhere(&[code(KeyCode::Tab)], Action::NextScreen, "Tab", "next", "the next screen"),
+    everywhere(
+        &[code(KeyCode::BackTab), (KeyCode::BackTab, KeyModifiers::SHIFT)],
+        Action::PreviousScreen,
+        "Shift-Tab",
+        "",
+        "the screen before",
+    ),
+    everywhere(
+        &[char('+'), char('=')],
+        Action::Faster,
+        "+",
+        "faster",
+        "twice as many states a second (up to 50)",
+    ),
+    everywhere(
+        &[char('-')],
+        Action::Slower,
+        "-",
+        "slower",
+        "half as many states a second (down to one in ten seconds)",
+    ),
+    everywhere(
+        &[code(KeyCode::Esc)],
+        Action::Back,
+        "Esc",
+        "",
+        "back: close what is open, undo the zoom, the filter, the picked edge",
+    ),
+    everywhere(&[char('k'), code(KeyCode::Up)], Action::Up, "k ↑", "", "up"),
+    everywhere(&[char('j'), code(KeyCode::Down)], Action::Down, "j ↓", "", "down"),
+    everywhere(
+        &[char('h'), code(KeyCode::Left)],
+        Action::Left,
+        "h ←",
+        "",
+        "left: the pane, the column or the edge before",
+    ),
+    everywhere(
+        &[char('l'), code(KeyCode::Right)],
+        Action::Right,
+        "l →",
+        "",
+        "right: the next pane, column or edge",
+    ),
+    everywhere(&[char('g'), code(KeyCode::Home)], Action::Top, "g", "", "to the top"),
+    everywhere(
+        &[char('G'), (KeyCode::Char('G'), KeyModifiers::SHIFT), code(KeyCode::End)],
+        Action::Bottom,
+        "G",
+        "",
+        "to the bottom; in the log: follow the newest",
+    ),
+    everywhere(
+        &[code(KeyCode::PageUp), (KeyCode::Char('b'), CONTROL)],
+        Action::PageUp,
+        "PgUp",
+        "",
+        "a page up",
+    ),
+    everywhere(
+        &[code(KeyCode::PageDown), (KeyCode::Char('f'), CONTROL)],
+        Action::PageDown,
+        "PgDn",
+        "",
+        "a page down",
+    ),
+    everywhere(
+        &[char('1')],
+        Action::Show(Screen::Overview),
+        "1",
+        "",
+        "Overview: where the memory is",
+    ),
+    everywhere(
+        &[char('2')],
+        Action::Show(Screen::Classes),
+        "2",
+        "",
+        "Classes: one row per size class",
+    ),
+    everywhere(
+        &[char('5')],
+        Action::Show(Screen::States),
+        "5",
+        "",
+        "States: the state diagram of the patent, and the events",
+    ),
+    everywhere(
+        &[(KeyCode::Char('l'), CONTROL)],
+        Action::Redraw,
+        "Ctrl-L",
+        "",
+        "draw everything again",
+    ),
+];
+
+/// What `key` asks for on `screen`. A key of the screen comes before one that works everywhere.
+#[must_use]
+pub fn action(screen: Screen, key: KeyEvent) -> Option<Action> {
+    // Terminals differ in whether they report Shift with a character that needs it.
+    let plain = match key.code {
+        KeyCode::Char(_) => key.modifiers.difference(KeyModifiers::SHIFT),
+        _ => key.modifiers,
+    };
+    let bound = |binding: &&Binding| {
+        let pressed = |&(code, modifiers): &(KeyCode, KeyModifiers)| {
+            code == key.code && (modifiers == key.modifiers || modifiers == plain)
+        };
+        binding.keys.iter().any(pressed)
+    };
+    let here = |scope: Scope| TABLE.iter().filter(move |binding| binding.scope == scope);
+    here(Scope::On(screen)).chain(here(Scope::Everywhere)).find(bound).map(|binding| binding.action)
+}
+
+/// The lines of the table that belong into the footer of `screen`.
+pub fn footer(screen: Screen) -> impl Iterator<Item = &'static Binding> {
+    TABLE.iter().filter(move |binding| {
+        !binding.word.is_empty()
+            && matches!(binding.scope, Scope::Everywhere | Scope::On(_))
+            && (binding.scope == Scope::Everywhere || binding.scope == Scope::On(screen))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    //! Aim: the table is free of contradictions, so that help and footer tell the truth.
+    use super::*;
+
+    #[test]
+    fn no_key_is_bound_twice_where_it_works() {
+        for screen in Screen::ALL {
+            let mut seen = Vec::new();
+            for binding in TABLE {
+                if binding.scope != Scope::Everywhere && binding.scope != Scope::On(screen) {
+                    continue;
+                }
+                for key in binding.keys {
+                    assert!(!seen.contains(key), "{key:?} twice on {screen:?}");
+                    seen.push(*key);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_binding_can_be_reached_and_is_explained() {
+        for binding in TABLE {
+            let screen = match binding.scope {
+                Scope::Everywhere => Screen::Overview,
+                Scope::On(screen) => screen,
+            };
+            for &(code, modifiers) in binding.keys {
+                let asked = action(screen, KeyEvent::new(code, modifiers));
+                assert_eq!(asked, Some(binding.action), "{code:?}");
+            }
+            assert!(!binding.help.is_empty() && !binding.written.is_empty());
+        }
+    }
+
+    #[test]
+    fn every_screen_has_its_digit() {
+        for screen in Screen::ALL {
+            let key = KeyEvent::new(KeyCode::Char(screen.digit()), NONE);
+            assert_eq!(action(Screen::Overview, key), Some(Action::Show(screen)));
+        }
+    }
+
+    #[test]
+    fn shift_does_not_hide_a_character_and_control_is_another_key() {
+        let press =
+            |c, modifiers| action(Screen::Overview, KeyEvent::new(KeyCode::Char(c), modifiers));
+        assert_eq!(press('?', KeyModifiers::SHIFT), Some(Action::Help));
+        assert_eq!(press('G', KeyModifiers::SHIFT), Some(Action::Bottom));
+        assert_eq!(press('c', CONTROL), Some(Action::Quit));
+        assert_eq!(press('c', NONE), None);
+        assert_eq!(press('q', CONTROL), None);
+        assert_eq!(press('s', NONE), None, "a key of another screen");
+    }
+}

@@ -1,0 +1,168 @@
+//! The terminal interface.
+//!
+//! ```text
+//!   input thread ──┐                                        ┌─► view(&Model, &mut Frame) ─► terminal
+//!   source thread ─┼─► one bounded channel ─► update(&mut Model, Message) ─► Commands ─► source
+//!   signals ───────┘
+//! ```
+//!
+//! `update` alone changes the model, `view` only reads it, and neither waits or talks to anybody. The
+//! terminal is drawn when something that is shown has changed, and never otherwise: an idle view draws
+//! nothing.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, Sender};
+
+use crate::source::Source;
+
+pub mod class_table;
+pub mod data;
+pub mod edge;
+pub mod events;
+mod feed;
+pub mod figure;
+pub mod filter;
+pub mod history;
+pub mod keys;
+pub mod model;
+pub mod screens;
+mod terminal;
+pub mod theme;
+pub mod update;
+pub mod view;
+
+use self::model::Model;
+use self::theme::{Depth, Theme};
+use self::update::{Commands, Message, update};
+
+/// Messages that are taken in before the terminal is drawn again, so that a flood of them does not
+/// keep it from being drawn for ever.
+const MAX_BATCH: usize = 512;
+
+/// States a second that may be asked for, on the command line and with keys.
+pub const RATES_HZ: std::ops::RangeInclusive<f64> = 0.1..=50.0;
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Color {
+    /// As the terminal says (`NO_COLOR`, `COLORTERM`, `TERM`).
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never: bold, reverse and dim instead.
+    Never,
+}
+
+/// A palette.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ThemeName {
+    /// For dark backgrounds.
+    #[default]
+    Dark,
+    /// For light backgrounds.
+    Light,
+}
+
+/// How to show.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// States a second to ask for.
+    pub rate_hz: f64,
+    /// When to use colours.
+    pub color: Color,
+    /// Only ASCII characters.
+    pub ascii: bool,
+    /// Whether clicks are listened to (the terminal's own selection then needs Shift).
+    pub mouse: bool,
+    /// The palette.
+    pub theme: ThemeName,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { rate_hz: 4.0, color: Color::Auto, ascii: false, mouse: true, theme: ThemeName::Dark }
+    }
+}
+
+/// How the interface ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// The person left, or the terminal went away.
+    Done,
+    /// The person left, and there had never been a connection: what the source said last.
+    NeverConnected,
+    /// A signal of this number asked for the end.
+    Signal(i32),
+    /// A thread of the interface panicked, which has been reported.
+    Panicked,
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        match status {
+            ExitStatus::Done => Self::SUCCESS,
+            ExitStatus::NeverConnected => Self::from(1),
+            ExitStatus::Panicked => Self::from(101),
+            ExitStatus::Signal(number) => Self::from(u8::try_from(128 + number).unwrap_or(1)),
+        }
+    }
+}
+
+/// Shows what `source` tells until the person leaves.
+///
+/// # Errors
+/// When the terminal cannot be set up or written to. One that goes away meanwhile is no error.
+pub fn run(source: Box<dyn Source + Send>, options: Options) -> color_eyre::Result<ExitStatus> {
+    let depth = Depth::detect(options.color, |name| std::env::var(name).ok());
+    let theme = Theme::new(depth, options.ascii, options.theme);
+    let mut screen = terminal::Screen::new(options.mouse)?;
+    let mut model = Model::new(theme, options.rate_hz, screen.size()?);
+    let feed = feed::start(source, options.rate_hz)?;
+    let drawn = |model: &Model, clear: bool| screen.draw(model, clear);
+    let ended = drive(&mut model, &feed.messages, &feed.rates_hz, drawn);
+    // In this order: giving the terminal back may have to wait for it, and a signal ends that too.
+    drop(screen);
+    drop(feed);
+    match ended {
+        Ok(status) => Ok(status),
+        Err(error) if terminal::is_gone(&error) => Ok(ExitStatus::Done),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The loop: takes in what there is, and draws if something that is shown has changed.
+fn drive(
+    model: &mut Model,
+    messages: &Receiver<Message>,
+    rates_hz: &Sender<f64>,
+    mut draw: impl FnMut(&Model, bool) -> io::Result<()>,
+) -> io::Result<ExitStatus> {
+    draw(model, false)?;
+    loop {
+        // With every sender gone nothing can happen any more.
+        let Ok(message) = messages.recv() else {
+            return Ok(ExitStatus::Done);
+        };
+        let mut commands = update(model, message);
+        for message in messages.try_iter().take(MAX_BATCH) {
+            commands = commands.and(update(model, message));
+        }
+        let Commands { redraw, clear, rate_hz, quit } = commands;
+        if let Some(status) = quit {
+            return Ok(status);
+        }
+        if let Some(rate_hz) = rate_hz {
+            // A source that has ended has no rate.
+            let _ = rates_hz.send(rate_hz);
+        }
+        if redraw {
+            draw(model, clear)?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

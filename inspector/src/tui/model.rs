@@ -1,0 +1,213 @@
+//! All that the interface knows. Changed by [`update`](super::update()) alone, drawn by
+//! [`view`](mod@super::view) alone.
+
+use super::class_table::ClassTable;
+use super::data::Data;
+use super::edge::Edge;
+use super::events::Entry;
+use super::figure::{Figure, Pane};
+use super::theme::Theme;
+
+/// The screens, with the digits that call them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Screen {
+    /// Where the memory is.
+    Overview,
+    /// One row per size class.
+    Classes,
+    /// The state diagram and the events.
+    States,
+}
+
+impl Screen {
+    /// All screens, in the order of their tabs.
+    pub const ALL: [Self; 3] = [Self::Overview, Self::Classes, Self::States];
+
+    /// The key that calls it. The digits leave room for the screens between.
+    #[must_use]
+    pub fn digit(self) -> char {
+        match self {
+            Self::Overview => '1',
+            Self::Classes => '2',
+            Self::States => '5',
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Overview => "Overview",
+            Self::Classes => "Classes",
+            Self::States => "States",
+        }
+    }
+}
+
+/// What lies over the screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overlay {
+    /// Nothing.
+    None,
+    /// The keys, scrolled down by so many lines.
+    Help(u16),
+    /// What a figure means, scrolled down by so many lines.
+    Explain(Figure, u16),
+}
+
+/// How the connection stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Connection {
+    /// No state has come yet.
+    Connecting,
+    /// States come.
+    Live,
+    /// The connection ended; why.
+    Gone(String),
+    /// There is none; why, and what to do.
+    Failed(String),
+}
+
+/// That nothing has come for long, though the connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// For so long.
+    pub seconds: u64,
+    /// Whether the process was stopped.
+    pub stopped: bool,
+}
+
+/// The view that stands still, while the data behind it go on.
+#[derive(Clone, Debug)]
+pub struct Frozen {
+    /// As it was.
+    pub data: Data,
+    /// States that had been applied when it was frozen.
+    pub at_state: u64,
+    /// Superblocks that came to (or left) each state by single steps through newer events.
+    pub stepped: [i64; 4],
+    /// How many single steps were taken beyond the freeze.
+    pub steps: u64,
+}
+
+/// The cursor of the Overview.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OverviewCursor {
+    /// The pane it is in.
+    pub pane: Pane,
+    /// The figure within the pane.
+    pub item: usize,
+    /// Whether the pane fills the screen.
+    pub zoomed: bool,
+}
+
+/// What is picked on the States screen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StatesCursor {
+    /// The edge that is picked; the log shows only its events.
+    pub edge: Option<Edge>,
+    /// The event under the cursor; `None` follows the newest.
+    pub event: Option<u64>,
+    /// Whether the log fills the screen.
+    pub zoomed: bool,
+}
+
+/// All that the interface knows.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// How it looks.
+    pub theme: Theme,
+    /// Columns and rows of the terminal.
+    pub size: (u16, u16),
+    /// The screen shown.
+    pub screen: Screen,
+    /// What lies over it.
+    pub overlay: Overlay,
+    /// How the connection stands.
+    pub connection: Connection,
+    /// That nothing has come for long; any frame ends it.
+    pub silence: Option<Silence>,
+    /// The data as they come.
+    pub live: Option<Data>,
+    /// What is shown instead, while frozen.
+    pub frozen: Option<Box<Frozen>>,
+    /// States a second asked for.
+    pub rate_hz: f64,
+    /// The Overview's cursor.
+    pub overview: OverviewCursor,
+    /// The Classes table: cursor, order and filter.
+    pub classes: ClassTable,
+    /// The States screen's cursor.
+    pub states: StatesCursor,
+}
+
+impl Model {
+    /// Nothing known, nothing connected.
+    #[must_use]
+    pub fn new(theme: Theme, rate_hz: f64, size: (u16, u16)) -> Self {
+        Self {
+            theme,
+            size,
+            screen: Screen::Overview,
+            overlay: Overlay::None,
+            connection: Connection::Connecting,
+            silence: None,
+            live: None,
+            frozen: None,
+            rate_hz,
+            overview: OverviewCursor { pane: Pane::Parts, item: 0, zoomed: false },
+            classes: ClassTable::default(),
+            states: StatesCursor::default(),
+        }
+    }
+
+    /// What is to be shown: the frozen data if there are any, else the live ones. `None` until the
+    /// first state is complete.
+    #[must_use]
+    pub fn shown(&self) -> Option<&Data> {
+        self.frozen
+            .as_ref()
+            .map(|frozen| &frozen.data)
+            .or(self.live.as_ref())
+            .filter(|data| data.picture.states > 0)
+    }
+
+    /// States that came since the view was frozen.
+    #[must_use]
+    pub fn behind(&self) -> u64 {
+        match (&self.frozen, &self.live) {
+            (Some(frozen), Some(live)) if frozen.data.epoch == live.epoch => {
+                live.picture.states.saturating_sub(frozen.at_state)
+            }
+            _ => 0,
+        }
+    }
+
+    /// The edge of the event under the cursor of the States screen.
+    #[must_use]
+    pub fn event_edge(&self) -> Option<Edge> {
+        match self.shown()?.events.get(self.states.event?)? {
+            Entry::Transition(record) => Edge::between(record.from, record.to),
+            Entry::Missed(_) => None,
+        }
+    }
+
+    /// The figure under the cursor of the screen shown.
+    #[must_use]
+    pub fn figure(&self) -> Figure {
+        match self.screen {
+            Screen::Overview => {
+                let figures = self.overview.pane.figures();
+                figures
+                    .get(self.overview.item)
+                    .or(figures.last())
+                    .copied()
+                    .unwrap_or(Figure::Mapped)
+            }
+            Screen::Classes => Figure::Column(self.classes.column),
+            Screen::States => {
+                self.states.edge.or(self.event_edge()).map_or(Figure::Events, Figure::Edge)
+            }
+        }
+    }
+}

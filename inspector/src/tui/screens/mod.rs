@@ -1,0 +1,14 @@
+//! One module per screen. Each draws a part of the [`Model`](super::model::Model) into an area, and
+//! changes nothing.
+
+pub mod charts;
+pub mod classes;
+pub mod connection;
+pub mod diagram;
+pub mod explain;
+pub mod help;
+pub mod overview;
+pub mod paint;
+pub mod parts_bar;
+pub mod plot;
+pub mod states;

@@ -1,0 +1,237 @@
+//! Screen 1: where the memory is.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+use super::{charts, paint, parts_bar, plot};
+use crate::format;
+use crate::tui::class_table::{ClassTable, Column, Row};
+use crate::tui::data::Data;
+use crate::tui::figure::{Figure, Pane};
+use crate::tui::model::{Model, OverviewCursor};
+use crate::tui::theme::{Hue, Theme};
+use lfalloc_protocol::message::state;
+
+/// Which panes are on screen, and where. What does not fit is shown alone when the cursor is there.
+#[must_use]
+pub fn layout(area: Rect, cursor: &OverviewCursor) -> Vec<(Pane, Rect)> {
+    let alone = vec![(cursor.pane, area)];
+    let parts = parts_bar::height(area.width.saturating_sub(2)) + 2;
+    let at = |x: u16, y: u16, width: u16, height: u16| Rect {
+        x: area.x + x,
+        y: area.y + y,
+        width,
+        height,
+    };
+    if cursor.zoomed {
+        return alone;
+    }
+    if area.width >= 110 && area.height >= 30 {
+        // Ten rows of the histogram, ten lines of rates, and their borders.
+        let rest = area.height - parts;
+        let upper = (rest / 2).min(12 + rest.saturating_sub(24) / 2);
+        let (y, lower) = (parts, rest - upper);
+        let (states, books) = (42, 36);
+        let occupancy = 42;
+        return vec![
+            (Pane::Parts, at(0, 0, area.width, parts)),
+            (Pane::Fragmentation, at(0, y, area.width - occupancy, upper)),
+            (Pane::Occupancy, at(area.width - occupancy, y, occupancy, upper)),
+            (Pane::States, at(0, y + upper, states, lower)),
+            (Pane::Worst, at(states, y + upper, area.width - states - books, lower)),
+            (Pane::Books, at(area.width - books, y + upper, books, lower)),
+        ];
+    }
+    let together = [Pane::Parts, Pane::States, Pane::Worst];
+    if area.width >= 76 && area.height >= parts + 10 && together.contains(&cursor.pane) {
+        let states = 40;
+        let lower = area.height - parts;
+        return vec![
+            (Pane::Parts, at(0, 0, area.width, parts)),
+            (Pane::States, at(0, parts, states, lower)),
+            (Pane::Worst, at(states, parts, area.width - states, lower)),
+        ];
+    }
+    alone
+}
+
+/// Draws the screen.
+pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
+    let panes = layout(area, &model.overview);
+    let alone = panes.len() == 1;
+    for (pane, area) in panes {
+        let focused = pane == model.overview.pane;
+        let mut title = pane.title().to_owned();
+        if alone {
+            let place = Pane::ALL.iter().position(|&other| other == pane).unwrap_or(0);
+            title = format!("{title} ({} of {}, h l for others)", place + 1, Pane::ALL.len());
+        }
+        let mut title = paint::heading(&model.theme, &title, focused);
+        if pane == Pane::Fragmentation {
+            title.extend(charts::fragmentation_legend(&model.theme, data, selected(model, pane)));
+        }
+        let inner = paint::pane(buf, area, &model.theme, title, focused);
+        draw_pane(buf, inner, model, data, pane);
+    }
+}
+
+/// The figure under the cursor, if the cursor is in `pane`.
+fn selected(model: &Model, pane: Pane) -> Option<Figure> {
+    (model.overview.pane == pane).then(|| model.figure())
+}
+
+fn draw_pane(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, pane: Pane) {
+    let (theme, selected) = (&model.theme, selected(model, pane));
+    match pane {
+        Pane::Parts => parts_bar::draw(buf, area, theme, &data.picture, selected),
+        Pane::States => draw_states(buf, area, theme, data, selected),
+        Pane::Worst => draw_worst(buf, area, theme, data, selected),
+        Pane::Books => draw_books(buf, area, theme, data, selected),
+        Pane::Fragmentation => charts::draw_fragmentation(buf, area, theme, data),
+        Pane::Occupancy => charts::draw_occupancy(buf, area, theme, data, selected),
+    }
+}
+
+pub(super) fn named(
+    theme: &Theme,
+    figure: Figure,
+    selected: Option<Figure>,
+    name: &str,
+) -> Span<'static> {
+    let style = if selected == Some(figure) { theme.selected() } else { Style::new() };
+    Span::styled(name.to_owned(), style)
+}
+
+/// `name` in `width` cells, the name alone marked if it is selected.
+fn label(
+    theme: &Theme,
+    figure: Figure,
+    selected: Option<Figure>,
+    name: &str,
+    width: usize,
+) -> [Span<'static>; 2] {
+    let padding = " ".repeat(width.saturating_sub(name.chars().count()));
+    [named(theme, figure, selected, name), Span::raw(padding)]
+}
+
+fn draw_states(buf: &mut Buffer, area: Rect, theme: &Theme, data: &Data, selected: Option<Figure>) {
+    let counts = data.picture.superblocks_by_state();
+    let bytes = data.bytes_by_state();
+    let all: u64 = counts.iter().sum();
+    let mut row = 0;
+    for code in [state::ACTIVE, state::FULL, state::PARTIAL, state::EMPTY] {
+        let place = usize::from(code);
+        let share = (all > 0).then(|| counts[place] as f64 / all as f64);
+        let mut spans =
+            vec![Span::styled(format!("{} ", theme.state_mark(code)), theme.state(code))];
+        spans.extend(label(theme, Figure::State(code), selected, state::name(code), 8));
+        spans
+            .push(Span::styled(format!("{:>9}", format::thousands(counts[place])), theme.strong()));
+        spans.push(Span::raw(format!(" {:>9}", format::bytes(bytes[place]))));
+        spans.push(Span::styled(format!(" {:>6}", format::percent(share)), theme.faint()));
+        paint::line(buf, area, row, &Line::from(spans));
+        row += 1;
+    }
+    if area.height >= 9 {
+        row += 1;
+    }
+    let rates = data.history.rates();
+    let lines = [
+        (Figure::Allocations, "allocations", rates.allocations, String::new()),
+        (Figure::Frees, "frees", rates.frees, String::new()),
+        (Figure::Retries, "CAS retries", rates.retries, per_operation(rates.retries_per_operation)),
+        (Figure::Transitions, "transitions", rates.transitions, String::new()),
+    ];
+    for (figure, name, rate, remark) in lines {
+        let mut spans: Vec<Span<'static>> = label(theme, figure, selected, name, 12).into();
+        spans.push(Span::styled(format!("{:>7}/s", format::rate(rate)), theme.strong()));
+        spans.push(Span::styled(remark, theme.faint()));
+        paint::line(buf, area, row, &Line::from(spans));
+        row += 1;
+    }
+}
+
+fn per_operation(share: Option<f64>) -> String {
+    share.map(|share| format!("  {:.2} in 1000", share * 1000.0)).unwrap_or_default()
+}
+
+fn draw_worst(buf: &mut Buffer, area: Rect, theme: &Theme, data: &Data, selected: Option<Figure>) {
+    let heading = Line::from(vec![
+        named(theme, Figure::ClassWaste, selected, "    block      waste"),
+        Span::styled("    util   EXT%", Style::new()),
+    ])
+    .style(theme.faint());
+    paint::line(buf, area, 0, &heading);
+    let rows: Vec<Row> = ClassTable::default()
+        .rows(data)
+        .into_iter()
+        .filter(|row| row.figures.waste_bytes() != 0)
+        .take(usize::from(area.height.saturating_sub(1)))
+        .collect();
+    if rows.is_empty() {
+        paint::text(buf, area, (1, 1), "no class has a superblock", theme.faint());
+    }
+    let most = rows.first().map_or(1, |row| row.figures.waste_bytes()).max(1);
+    for (place, row) in (1..).zip(&rows) {
+        let waste = row.figures.waste_bytes();
+        let text = format!(
+            "{:>9}  {:>9}  {:>6} {:>6} ",
+            Column::Block.text(row),
+            Column::Waste.text(row),
+            Column::Utilisation.text(row),
+            Column::External.text(row),
+        );
+        let used = text.chars().count() as u16;
+        let style = if waste < 0 { theme.alarm() } else { Style::new() };
+        paint::text(buf, area, (0, place), &text, style);
+        let bar = plot::bar(theme, waste as f64 / most as f64, area.width.saturating_sub(used));
+        paint::text(buf, area, (used, place), &bar, theme.hue(Hue::Yellow));
+    }
+}
+
+fn draw_books(buf: &mut Buffer, area: Rect, theme: &Theme, data: &Data, selected: Option<Figure>) {
+    let end = &data.picture.end;
+    let balance = data.picture.books_balance().unwrap_or(0);
+    let (verdict, verdict_style) = match (balance, end.consistent) {
+        (0, _) => ("balance".to_owned(), theme.good()),
+        (off, true) => (format!("off by {}", format::bytes(off)), theme.alarm()),
+        (off, false) => (format!("{} off, moving", format::bytes(off)), Style::new()),
+    };
+    let (consistent, consistent_style) = if end.consistent {
+        (format!("yes, attempt {}", end.attempts), theme.good())
+    } else {
+        (format!("no, {}", format::attempts(end.attempts)), theme.hue(Hue::Yellow))
+    };
+    let held = end.allocations_after.wrapping_sub(end.frees_after).cast_signed();
+    let cost = agent_cost(data).join(" CPU, ");
+    let missed = data.drops().saturating_add(end.transitions_dropped);
+    let lines = [
+        (Figure::Balance, "parts", verdict, verdict_style),
+        (Figure::Consistent, "consistent", consistent, consistent_style),
+        (Figure::InHand, "in hand", format::thousands(end.in_hand), Style::new()),
+        (Figure::Difference, "alloc-frees", signed_thousands(held), Style::new()),
+        (Figure::Missed, "events lost", format::thousands(missed), Style::new()),
+        (Figure::AgentCost, "agent", cost, Style::new()),
+    ];
+    for (row, (figure, name, value, style)) in (0..).zip(lines) {
+        let mut spans: Vec<Span<'static>> = label(theme, figure, selected, name, 12).into();
+        spans.push(Span::styled(value, style));
+        paint::line(buf, area, row, &Line::from(spans));
+    }
+}
+
+fn signed_thousands(value: i64) -> String {
+    let sign = if value < 0 { "-" } else { "" };
+    format!("{sign}{}", format::thousands(value.unsigned_abs()))
+}
+
+/// The agent's own cost: share of a processor, and bytes.
+#[must_use]
+pub fn agent_cost(data: &Data) -> [String; 2] {
+    let bytes = i64::try_from(data.picture.end.agent_bytes).unwrap_or(i64::MAX);
+    let cpu = data.history.rates().agent_cpu;
+    let share = cpu.map_or_else(|| "-%".to_owned(), |cpu| format!("{:.2}%", cpu * 100.0));
+    [share, format::bytes(bytes)]
+}

@@ -1,0 +1,220 @@
+//! Screen 5: the state diagram of the patent with live rates, and the event log.
+
+use lfalloc_protocol::message::{TransitionRecord, cause, state};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+use ratatui::text::{Line, Span};
+
+use super::{diagram, paint};
+use crate::format;
+use crate::tui::data::Data;
+use crate::tui::edge::Edge;
+use crate::tui::events::Entry;
+use crate::tui::model::Model;
+use crate::tui::theme::Theme;
+
+/// Rows of the log that are worth a pane.
+const LEAST_LOG: u16 = 4;
+
+/// Draws the screen.
+pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
+    if model.states.zoomed {
+        draw_log(buf, area, model, data);
+        return;
+    }
+    let fits = area.width >= diagram::LEAST.0 && area.height >= diagram::LEAST.1;
+    let framed = fits && area.width > diagram::LEAST.0 + 2 && area.height >= diagram::HEIGHT + 10;
+    let upper = match (framed, fits) {
+        (true, _) => diagram::HEIGHT + 2,
+        (false, true) => diagram::HEIGHT,
+        // Four states in one line, and nine edges.
+        (false, false) => 2 + Edge::ALL.len() as u16,
+    };
+    let upper = if area.height < upper + LEAST_LOG { area.height } else { upper };
+    let [above, below] = [
+        Rect { height: upper, ..area },
+        Rect { y: area.y + upper, height: area.height - upper, ..area },
+    ];
+    if framed {
+        let title = picture_title(model, data);
+        let inner = paint::pane(buf, above, &model.theme, title, true);
+        diagram::draw(buf, inner, &model.theme, data, emphasis(model));
+    } else if fits {
+        diagram::draw(buf, above, &model.theme, data, emphasis(model));
+    } else {
+        draw_list(buf, above, model, data);
+    }
+    if below.height > 0 {
+        draw_log(buf, below, model, data);
+    }
+}
+
+fn picture_title(model: &Model, data: &Data) -> Line<'static> {
+    let to = model.theme.glyphs.to;
+    let words = if let Some(record) = event(model, data) {
+        let (from, entered) = (state::name(record.from), state::name(record.to));
+        let (procedure, paragraph) = (cause::name(record.cause), cause::paragraph(record.cause));
+        let superblock = record.superblock;
+        format!("superblock #{superblock}, {from} {to} {entered} by {procedure} {paragraph}")
+    } else if let Some(edge) = model.states.edge {
+        format!("{} {to} {}", state::name(edge.from()), state::name(edge.to()))
+    } else {
+        "superblocks in each state, transitions a second, and seen in all".to_owned()
+    };
+    let title = format!("State diagram: {}", words.trim_end());
+    paint::heading(&model.theme, &title, false)
+}
+
+/// The event under the cursor, if there is a cursor.
+fn event<'a>(model: &Model, data: &'a Data) -> Option<&'a TransitionRecord> {
+    match data.events.get(model.states.event?)? {
+        Entry::Transition(record) => Some(record),
+        Entry::Missed(_) => None,
+    }
+}
+
+fn emphasis(model: &Model) -> diagram::Emphasis {
+    diagram::Emphasis {
+        picked: model.states.edge,
+        event: model.event_edge(),
+        stepped: model.frozen.as_ref().map_or([0; 4], |frozen| frozen.stepped),
+    }
+}
+
+/// The diagram in words, for terminals that are too small to draw it.
+fn draw_list(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
+    let theme = &model.theme;
+    let counts = data.picture.superblocks_by_state();
+    let mut spans = Vec::new();
+    for code in [state::ACTIVE, state::FULL, state::PARTIAL, state::EMPTY] {
+        spans.push(Span::styled(format!("{} ", theme.state_mark(code)), theme.state(code)));
+        spans.push(Span::styled(format::thousands(counts[usize::from(code)]), theme.strong()));
+        spans.push(Span::raw("   "));
+    }
+    paint::line(buf, area, 0, &Line::from(spans));
+    let emphasis = emphasis(model);
+    for (row, edge) in (1..).zip(Edge::ALL) {
+        let mut spans = vec![
+            Span::styled(format!("{:<7}", state::name(edge.from())), theme.state(edge.from())),
+            Span::styled(format!(" {} ", theme.glyphs.to), theme.faint()),
+            Span::styled(format!("{:<7}", state::name(edge.to())), theme.state(edge.to())),
+        ];
+        let at_least = theme.at_least(data.history.edges_missed());
+        let rate = format!("{at_least}{}", format::rate(data.history.edge_rate(edge)));
+        spans.push(Span::styled(format!(" {rate:>7}/s "), theme.strong()));
+        spans.push(Span::raw(format!("{} ", edge.procedure())));
+        spans.push(Span::styled(edge.paragraph(), theme.faint()));
+        paint::line(buf, area, row, &Line::from(spans));
+        if emphasis.picked == Some(edge) {
+            paint::highlight(buf, area, row, theme.selected());
+        } else if emphasis.event == Some(edge) {
+            paint::highlight(buf, area, row, theme.strong());
+        }
+    }
+}
+
+fn log_title(model: &Model, data: &Data) -> String {
+    let mut title = "Events".to_owned();
+    if let Some(edge) = model.states.edge {
+        let (from, to) = (state::name(edge.from()), state::name(edge.to()));
+        title = format!("{title} {from} {} {to}", model.theme.glyphs.to);
+    }
+    let lost = data.events.missed_total();
+    if lost > 0 {
+        title = format!("{title}, {} missed", format::count(lost));
+    }
+    let steps = model.frozen.as_ref().map_or(0, |frozen| frozen.steps);
+    match (model.states.event, steps) {
+        (None, _) if model.frozen.is_some() => title + ", frozen",
+        (None, _) => title + ", newest below",
+        (Some(_), 1..) => format!("{title}, {} stepped since the freeze", format::thousands(steps)),
+        (Some(number), 0) => match data.events.end().saturating_sub(number.saturating_add(1)) {
+            0 => title + ", at the newest",
+            before => format!("{title}, {} before the newest", format::thousands(before)),
+        },
+    }
+}
+
+fn draw_log(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
+    let theme = &model.theme;
+    let title = paint::heading(theme, &log_title(model, data), model.states.zoomed);
+    let inner = paint::pane(buf, area, theme, title, model.states.zoomed);
+    let log = &data.events;
+    let edge = model.states.edge;
+    let height = usize::from(inner.height);
+    let last = match model.states.event {
+        // A cursor whose entry was dropped stands on the oldest.
+        Some(number) => following(data, number.max(log.first()), height / 3, edge),
+        None => log.end(),
+    };
+    let numbers = log.window(last, height, edge);
+    if numbers.is_empty() {
+        let text = match edge {
+            Some(_) => "no transition along this edge yet",
+            None => "no transition yet",
+        };
+        paint::text(buf, inner, (1, 0), text, theme.faint());
+        return;
+    }
+    for (row, (number, entry)) in (0..).zip(numbers) {
+        let line = match &entry {
+            Entry::Transition(record) => record_line(theme, data, record, inner.width),
+            Entry::Missed(count) => Line::styled(
+                format!("  {} transitions missed here", format::thousands(*count)),
+                theme.alarm(),
+            ),
+        };
+        paint::line(buf, inner, row, &line);
+        if model.states.event.map(|event| event.max(log.first())) == Some(number) {
+            paint::highlight(buf, inner, row, theme.selected());
+        }
+    }
+}
+
+/// The number that is up to `count` shown entries after `number`.
+fn following(data: &Data, number: u64, count: usize, edge: Option<Edge>) -> u64 {
+    let mut last = number;
+    for _ in 0..count {
+        match data.events.seek(last, true, edge) {
+            Some(next) => last = next,
+            None => break,
+        }
+    }
+    last
+}
+
+fn record_line(theme: &Theme, data: &Data, record: &TransitionRecord, width: u16) -> Line<'static> {
+    let block = data
+        .picture
+        .hello
+        .classes
+        .get(usize::from(record.class))
+        .map_or_else(|| "?".to_owned(), |info| format::bytes(i64::from(info.block_bytes)));
+    let off_diagram = Edge::between(record.from, record.to).is_none();
+    let named = |code: u8| {
+        if width >= 100 {
+            format!("{} {:<7}", theme.state_mark(code), state::name(code))
+        } else {
+            format!("{:<3}", theme.state_mark(code))
+        }
+    };
+    let state_style = |code| {
+        if off_diagram { theme.alarm() } else { theme.state(code) }
+    };
+    let mut spans = vec![
+        Span::styled(format!("{:>12}", format::instant(record.uptime_ns)), theme.faint()),
+        Span::raw(format!(" {:>7}", format!("#{}", record.superblock))),
+        Span::raw(format!(" {block:>8}  ")),
+        Span::styled(named(record.from), state_style(record.from)),
+        Span::styled(format!(" {} ", theme.glyphs.to), theme.faint()),
+        Span::styled(named(record.to), state_style(record.to).add_modifier(Modifier::BOLD)),
+        Span::styled(format!("  {:<17}", cause::name(record.cause)), Style::new()),
+    ];
+    spans.push(Span::styled(format!(" {:<6}", cause::paragraph(record.cause)), theme.faint()));
+    spans.push(Span::styled(format!("  tag {}", record.tag), theme.faint()));
+    if off_diagram {
+        spans.push(Span::styled("  off the diagram", theme.alarm()));
+    }
+    Line::from(spans)
+}

@@ -1,0 +1,113 @@
+//! Aim: the loop draws on change only, and ends for every reason it should.
+
+use std::sync::mpsc::{channel, sync_channel};
+use std::time::Duration;
+
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use super::*;
+use crate::source::SourceEvent;
+use crate::source::synthetic::{Synthetic, SyntheticSource};
+
+fn model() -> Model {
+    Model::new(Theme::new(Depth::None, false, ThemeName::Dark), 4.0, (80, 24))
+}
+
+fn key(code: KeyCode) -> Message {
+    Message::Key(KeyEvent::new(code, KeyModifiers::NONE))
+}
+
+/// Feeds the messages one at a time, each only after the one before was taken in; how often the
+/// terminal was drawn, the rates asked for, and how it ended.
+fn drive_slowly(messages: Vec<Message>) -> (usize, Vec<f64>, ExitStatus) {
+    let (sender, receiver) = sync_channel(0);
+    let (rates, asked) = channel();
+    let feeder = std::thread::spawn(move || {
+        for message in messages {
+            // The loop drains what is waiting: a rendezvous and a pause keep them apart.
+            if sender.send(message).is_err() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let mut draws = 0;
+    let status = drive(&mut model(), &receiver, &rates, |_, _| {
+        draws += 1;
+        Ok(())
+    })
+    .expect("drawing does not fail");
+    drop((receiver, rates));
+    feeder.join().expect("the feeder does not panic");
+    (draws, asked.into_iter().collect(), status)
+}
+
+#[test]
+fn nothing_is_drawn_when_nothing_has_changed() {
+    let quiet = || Message::Source(SourceEvent::Quiet);
+    let unbound = key(KeyCode::Char('Z'));
+    let (draws, _, status) = drive_slowly(vec![quiet(), unbound, quiet(), key(KeyCode::Char('q'))]);
+    assert_eq!((draws, status), (1, ExitStatus::Done), "the first picture alone");
+}
+
+#[test]
+fn what_changes_is_drawn_and_rates_are_passed_on() {
+    let messages = vec![
+        key(KeyCode::Tab),
+        key(KeyCode::Char('+')),
+        Message::Resize(100, 40),
+        Message::Signal(15),
+    ];
+    assert_eq!(drive_slowly(messages), (4, vec![8.0], ExitStatus::Signal(15)));
+}
+
+#[test]
+fn it_ends_when_nobody_can_say_anything_any_more() {
+    assert_eq!(drive_slowly(vec![]).2, ExitStatus::Done);
+    assert_eq!(drive_slowly(vec![Message::InputClosed]).2, ExitStatus::Done);
+    assert_eq!(drive_slowly(vec![Message::Panicked]).2, ExitStatus::Panicked);
+    let failed = Message::Source(SourceEvent::Failed("no such process".to_owned()));
+    let status = drive_slowly(vec![failed, key(KeyCode::Char('q'))]).2;
+    assert_eq!(status, ExitStatus::NeverConnected);
+}
+
+#[test]
+fn the_source_thread_ends_with_its_listener() {
+    let (sender, messages) = sync_channel(4);
+    let (rates, asked) = channel();
+    let source = SyntheticSource::new(Synthetic { superblocks: 10, ..Synthetic::default() });
+    feed::start_source(Box::new(source), 4.0, asked, sender).expect("a thread");
+    let first = messages.recv().expect("a greeting");
+    assert!(matches!(first, Message::Source(SourceEvent::Connected(_))));
+    drop(messages);
+    // The thread drops its end of the rates when it ends.
+    let ended = (0..500).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        rates.send(1.0).is_err()
+    });
+    assert!(ended);
+}
+
+#[test]
+fn a_source_that_panics_ends_the_interface() {
+    struct Broken;
+    impl Source for Broken {
+        fn poll(&mut self, _: Duration) -> SourceEvent {
+            panic!("a source that panics, on purpose")
+        }
+        fn request_rate(&mut self, _: f64) {}
+    }
+    let (sender, messages) = sync_channel(4);
+    let (_rates, asked) = channel();
+    feed::start_source(Box::new(Broken), 4.0, asked, sender).expect("a thread");
+    assert!(matches!(messages.recv(), Ok(Message::Panicked)));
+}
+
+#[test]
+fn exit_codes_are_those_of_a_shell() {
+    let code = |status: ExitStatus| format!("{:?}", ExitCode::from(status));
+    let number = |number: u8| format!("{:?}", ExitCode::from(number));
+    assert_eq!(code(ExitStatus::Done), number(0));
+    assert_eq!(code(ExitStatus::NeverConnected), number(1));
+    assert_eq!(code(ExitStatus::Signal(15)), number(143));
+}

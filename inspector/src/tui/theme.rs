@@ -1,0 +1,360 @@
+//! Glyphs and colours: Okabe–Ito, which people with colour blindness tell apart, and always a glyph
+//! and a letter beside the colour.
+//!
+//! | | truecolor, 256, 16 | no colour | `--ascii` |
+//! |---|---|---|---|
+//! | ACTIVE | `◆ A` sky blue | bold | `A` |
+//! | FULL | `█ F` vermillion | bold | `#` |
+//! | PARTIAL | `▒ P` yellow | plain | `%` |
+//! | EMPTY | `· E` grey | dim | `.` |
+
+use lfalloc_protocol::message::state;
+use ratatui::style::{Color, Modifier, Style};
+
+use super::{Color as ColorOption, ThemeName};
+
+/// What the terminal can show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Bold, reverse and dim only.
+    None,
+    /// The sixteen of old.
+    Ansi16,
+    /// The palette of 256.
+    Ansi256,
+    /// 24 bits.
+    True,
+}
+
+impl Depth {
+    /// What `color` and the environment ask for: `NO_COLOR` (not empty), `COLORTERM`, `TERM`.
+    #[must_use]
+    pub fn detect(color: ColorOption, env: impl Fn(&str) -> Option<String>) -> Self {
+        let term = env("TERM").unwrap_or_default();
+        let no_color = env("NO_COLOR").is_some_and(|value| !value.is_empty());
+        match color {
+            ColorOption::Never => return Self::None,
+            ColorOption::Auto if no_color || term == "dumb" => return Self::None,
+            _ => {}
+        }
+        let colorterm = env("COLORTERM").unwrap_or_default();
+        if colorterm == "truecolor" || colorterm == "24bit" || term.ends_with("-direct") {
+            Self::True
+        } else if term.contains("256color") {
+            Self::Ansi256
+        } else {
+            Self::Ansi16
+        }
+    }
+}
+
+/// A colour of the palette.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hue {
+    /// FREE blocks, and what is large but idle.
+    Orange,
+    /// ACTIVE, credits.
+    SkyBlue,
+    /// What the program holds; good news.
+    Green,
+    /// PARTIAL, free blocks.
+    Yellow,
+    /// Large blocks.
+    Blue,
+    /// FULL; bad news.
+    Vermillion,
+    /// Caches.
+    Purple,
+    /// EMPTY.
+    Grey,
+    /// Large blocks kept for reuse.
+    PaleBlue,
+    /// Behind the last block.
+    DarkGrey,
+    /// In no superblock.
+    Charcoal,
+}
+
+impl Hue {
+    /// Red, green, blue; the place in the palette of 256; the nearest of sixteen.
+    fn values(self) -> ((u8, u8, u8), u8, Color) {
+        match self {
+            Self::Orange => ((230, 159, 0), 178, Color::LightRed),
+            Self::SkyBlue => ((86, 180, 233), 74, Color::Cyan),
+            Self::Green => ((0, 158, 115), 36, Color::Green),
+            Self::Yellow => ((240, 228, 66), 221, Color::Yellow),
+            Self::Blue => ((0, 114, 178), 25, Color::Blue),
+            Self::Vermillion => ((213, 94, 0), 166, Color::Red),
+            Self::Purple => ((204, 121, 167), 175, Color::Magenta),
+            Self::Grey => ((153, 153, 153), 247, Color::Gray),
+            Self::PaleBlue => ((120, 150, 190), 67, Color::LightBlue),
+            Self::DarkGrey => ((110, 110, 110), 242, Color::DarkGray),
+            Self::Charcoal => ((75, 75, 75), 239, Color::DarkGray),
+        }
+    }
+}
+
+/// Lines and glyphs, in Unicode or in ASCII.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glyphs {
+    /// Whether only ASCII is drawn.
+    pub ascii: bool,
+    /// `─`.
+    pub horizontal: char,
+    /// `│`.
+    pub vertical: char,
+    /// Corners: top left, top right, bottom left, bottom right.
+    pub corners: [char; 4],
+    /// Arrow heads: left, right, up, down.
+    pub arrows: [char; 4],
+    /// Marks the line of the cursor.
+    pub cursor: char,
+    /// Between two things on one line.
+    pub dot: char,
+    /// Where a line leaves a box: to the right, to the left, down, up.
+    pub tees: [char; 4],
+    /// A shaded cell.
+    pub shade: char,
+    /// A full cell.
+    pub solid: char,
+    /// From no to a full cell.
+    pub ramp: [char; 8],
+    /// Arrow within text.
+    pub to: &'static str,
+    /// Sorted downwards, upwards.
+    pub sorted: [char; 2],
+}
+
+const UNICODE: Glyphs = Glyphs {
+    ascii: false,
+    horizontal: '─',
+    vertical: '│',
+    corners: ['┌', '┐', '└', '┘'],
+    arrows: ['◀', '▶', '▲', '▼'],
+    cursor: '▸',
+    dot: '·',
+    tees: ['├', '┤', '┬', '┴'],
+    shade: '░',
+    solid: '█',
+    ramp: ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'],
+    to: "→",
+    sorted: ['▼', '▲'],
+};
+
+const ASCII: Glyphs = Glyphs {
+    ascii: true,
+    horizontal: '-',
+    vertical: '|',
+    corners: ['+', '+', '+', '+'],
+    arrows: ['<', '>', '^', 'v'],
+    cursor: '>',
+    dot: '-',
+    tees: ['+', '+', '+', '+'],
+    shade: '.',
+    solid: '#',
+    ramp: ['.', '.', ':', ':', '-', '=', '+', '#'],
+    to: "->",
+    sorted: ['v', '^'],
+};
+
+/// How everything looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Theme {
+    /// What the terminal can show.
+    pub depth: Depth,
+    /// Lines and glyphs.
+    pub glyphs: Glyphs,
+    name: ThemeName,
+}
+
+impl Theme {
+    /// A theme for a terminal of that depth.
+    #[must_use]
+    pub fn new(depth: Depth, ascii: bool, name: ThemeName) -> Self {
+        Self { depth, glyphs: if ascii { ASCII } else { UNICODE }, name }
+    }
+
+    /// Whether colours are used at all.
+    #[must_use]
+    pub fn colored(&self) -> bool {
+        self.depth != Depth::None
+    }
+
+    /// A hue as the terminal can show it.
+    #[must_use]
+    pub fn color(&self, hue: Hue) -> Color {
+        let ((red, green, blue), indexed, named) = hue.values();
+        // Yellow on white cannot be read: a light theme darkens the light hues.
+        let light = self.name == ThemeName::Light;
+        match self.depth {
+            Depth::None => Color::Reset,
+            Depth::Ansi16 => named,
+            Depth::Ansi256 if light && hue == Hue::Yellow => Color::Indexed(136),
+            Depth::Ansi256 => Color::Indexed(indexed),
+            Depth::True if light && hue == Hue::Yellow => Color::Rgb(160, 130, 0),
+            Depth::True if light => {
+                let darker = |part: u8| (u16::from(part) * 4 / 5) as u8;
+                Color::Rgb(darker(red), darker(green), darker(blue))
+            }
+            Depth::True => Color::Rgb(red, green, blue),
+        }
+    }
+
+    /// Text in a hue; plain without colours.
+    #[must_use]
+    pub fn hue(&self, hue: Hue) -> Style {
+        if self.colored() { Style::new().fg(self.color(hue)) } else { Style::new() }
+    }
+
+    /// A superblock state's style.
+    #[must_use]
+    pub fn state(&self, state: u8) -> Style {
+        match (state, self.colored()) {
+            (state::ACTIVE, true) => self.hue(Hue::SkyBlue),
+            (state::FULL, true) => self.hue(Hue::Vermillion),
+            (state::PARTIAL, true) => self.hue(Hue::Yellow),
+            (state::EMPTY, true) => self.hue(Hue::Grey),
+            (state::ACTIVE | state::FULL, false) => Style::new().add_modifier(Modifier::BOLD),
+            (state::EMPTY, false) => Style::new().add_modifier(Modifier::DIM),
+            _ => Style::new(),
+        }
+    }
+
+    /// What stands before a figure that is a lower bound.
+    #[must_use]
+    pub fn at_least(&self, is_bound: bool) -> &'static str {
+        match (is_bound, self.glyphs.ascii) {
+            (false, _) => "",
+            (true, false) => "≥",
+            (true, true) => ">=",
+        }
+    }
+
+    /// A superblock state's glyph and letter: `◆ A`, or one ASCII character.
+    #[must_use]
+    pub fn state_mark(&self, state: u8) -> &'static str {
+        let marks = if self.glyphs.ascii {
+            ["A", "#", "%", "."]
+        } else {
+            ["◆ A", "█ F", "▒ P", "· E"]
+        };
+        marks.get(usize::from(state)).copied().unwrap_or("?")
+    }
+
+    /// What matters most on a line.
+    #[must_use]
+    pub fn strong(&self) -> Style {
+        Style::new().add_modifier(Modifier::BOLD)
+    }
+
+    /// What matters least.
+    #[must_use]
+    pub fn faint(&self) -> Style {
+        match self.depth {
+            Depth::None => Style::new().add_modifier(Modifier::DIM),
+            Depth::Ansi16 => Style::new().fg(Color::DarkGray),
+            _ => self.hue(Hue::Grey),
+        }
+    }
+
+    /// What the cursor is on.
+    #[must_use]
+    pub fn selected(&self) -> Style {
+        Style::new().add_modifier(Modifier::REVERSED)
+    }
+
+    /// What asks for attention.
+    #[must_use]
+    pub fn alarm(&self) -> Style {
+        if self.colored() {
+            self.hue(Hue::Vermillion).add_modifier(Modifier::BOLD)
+        } else {
+            Style::new().add_modifier(Modifier::BOLD | Modifier::REVERSED)
+        }
+    }
+
+    /// What is as it should be.
+    #[must_use]
+    pub fn good(&self) -> Style {
+        self.hue(Hue::Green)
+    }
+
+    /// Names of keys.
+    #[must_use]
+    pub fn key(&self) -> Style {
+        self.hue(Hue::SkyBlue).add_modifier(Modifier::BOLD)
+    }
+
+    /// A badge: text on a hue; reversed without colours.
+    #[must_use]
+    pub fn badge(&self, hue: Hue) -> Style {
+        if self.colored() {
+            let text = match hue {
+                Hue::Blue | Hue::DarkGrey | Hue::Charcoal => Color::White,
+                _ => Color::Black,
+            };
+            Style::new().bg(self.color(hue)).fg(text).add_modifier(Modifier::BOLD)
+        } else {
+            Style::new().add_modifier(Modifier::BOLD | Modifier::REVERSED)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Aim: the environment is understood, and nothing is told by colour alone.
+    use super::*;
+
+    fn depth(color: ColorOption, set: &[(&str, &str)]) -> Depth {
+        Depth::detect(color, |name| {
+            set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn the_environment_decides_unless_told_otherwise() {
+        let auto = ColorOption::Auto;
+        let xterm = ("TERM", "xterm-256color");
+        assert_eq!(depth(auto, &[("TERM", "xterm")]), Depth::Ansi16);
+        assert_eq!(depth(auto, &[xterm]), Depth::Ansi256);
+        assert_eq!(depth(auto, &[xterm, ("COLORTERM", "truecolor")]), Depth::True);
+        assert_eq!(depth(auto, &[xterm, ("NO_COLOR", "1")]), Depth::None);
+        assert_eq!(depth(auto, &[xterm, ("NO_COLOR", "")]), Depth::Ansi256);
+        assert_eq!(depth(auto, &[("TERM", "dumb")]), Depth::None);
+        assert_eq!(depth(ColorOption::Always, &[xterm, ("NO_COLOR", "1")]), Depth::Ansi256);
+        assert_eq!(depth(ColorOption::Never, &[xterm]), Depth::None);
+    }
+
+    #[test]
+    fn states_differ_by_glyph_and_ascii_is_ascii() {
+        for ascii in [false, true] {
+            let theme = Theme::new(Depth::None, ascii, ThemeName::Dark);
+            let marks: Vec<_> = (0..4).map(|state| theme.state_mark(state)).collect();
+            for (place, mark) in marks.iter().enumerate() {
+                assert!(!marks[..place].contains(mark));
+                assert!(!ascii || mark.is_ascii());
+            }
+        }
+        let theme = Theme::new(Depth::None, true, ThemeName::Dark);
+        let glyphs = theme.glyphs;
+        let mut all = vec![glyphs.horizontal, glyphs.vertical, glyphs.cursor, glyphs.dot];
+        all.extend(glyphs.corners.into_iter().chain(glyphs.arrows).chain(glyphs.tees));
+        all.extend(glyphs.ramp.into_iter().chain(glyphs.sorted).chain(glyphs.to.chars()));
+        all.extend([glyphs.shade, glyphs.solid]);
+        assert!(all.iter().all(char::is_ascii));
+    }
+
+    #[test]
+    fn without_colours_no_style_has_one() {
+        let theme = Theme::new(Depth::None, false, ThemeName::Light);
+        let styles = [
+            theme.hue(Hue::Green),
+            theme.state(state::FULL),
+            theme.faint(),
+            theme.alarm(),
+            theme.badge(Hue::Blue),
+            theme.key(),
+        ];
+        assert!(styles.iter().all(|style| style.fg.is_none() && style.bg.is_none()));
+    }
+}

@@ -1,0 +1,374 @@
+//! `update`: what every message does to the model. Nothing here draws, waits or talks to anybody;
+//! what is to be done outside comes back as [`Commands`].
+
+use lfalloc_protocol::message::{Hello, Kind, MAJOR, MINOR};
+use ratatui::crossterm::event::{
+    KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
+};
+
+use super::data::Data;
+use super::events;
+use super::filter::Filter;
+use super::keys::{self, Action};
+use super::model::{Connection, Frozen, Model, Overlay, Screen, Silence};
+use super::screens::{classes, explain, help};
+use super::view;
+use super::{ExitStatus, RATES_HZ};
+use crate::source::SourceEvent;
+
+mod cursor;
+
+/// Characters a filter may have.
+const MAX_FILTER: usize = 200;
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// A key.
+    Key(KeyEvent),
+    /// The mouse.
+    Mouse(MouseEvent),
+    /// The terminal has this many columns and rows now.
+    Resize(u16, u16),
+    /// The source said something.
+    Source(SourceEvent),
+    /// The system asks for the end, with a signal of this number.
+    Signal(i32),
+    /// Nobody can type any more: the terminal is gone.
+    InputClosed,
+    /// A thread that fed the interface panicked; the terminal has been given back already.
+    Panicked,
+}
+
+/// What is to be done outside of the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[must_use]
+pub struct Commands {
+    /// Something that is shown has changed.
+    pub redraw: bool,
+    /// The screen may be spoilt: draw every cell.
+    pub clear: bool,
+    /// Ask the source for so many states a second.
+    pub rate_hz: Option<f64>,
+    /// Leave.
+    pub quit: Option<ExitStatus>,
+}
+
+impl Commands {
+    const NOTHING: Self = Self { redraw: false, clear: false, rate_hz: None, quit: None };
+    const REDRAW: Self = Self { redraw: true, ..Self::NOTHING };
+
+    fn quit(status: ExitStatus) -> Self {
+        Self { quit: Some(status), ..Self::NOTHING }
+    }
+
+    fn redraw_if(redraw: bool) -> Self {
+        Self { redraw, ..Self::NOTHING }
+    }
+
+    /// These, and those of a later message.
+    pub fn and(self, later: Self) -> Self {
+        Self {
+            redraw: self.redraw || later.redraw,
+            clear: self.clear || later.clear,
+            rate_hz: later.rate_hz.or(self.rate_hz),
+            quit: self.quit.or(later.quit),
+        }
+    }
+}
+
+/// Lets `message` change `model`.
+pub fn update(model: &mut Model, message: Message) -> Commands {
+    match message {
+        Message::Key(key) if key.kind == KeyEventKind::Release => Commands::NOTHING,
+        Message::Key(key) => on_key(model, key),
+        Message::Mouse(mouse) => on_mouse(model, mouse),
+        Message::Resize(columns, rows) => {
+            model.size = (columns, rows);
+            Commands::REDRAW
+        }
+        Message::Source(event) => Commands::redraw_if(on_source(model, event)),
+        Message::Signal(number) => Commands::quit(ExitStatus::Signal(number)),
+        Message::InputClosed => Commands::quit(ExitStatus::Done),
+        Message::Panicked => Commands::quit(ExitStatus::Panicked),
+    }
+}
+
+/// Takes in what the source said; whether anything shown has changed.
+fn on_source(model: &mut Model, event: SourceEvent) -> bool {
+    match event {
+        SourceEvent::Connected(hello) => connect(model, hello),
+        SourceEvent::Frame(kind, payload) => {
+            let was_silent = model.silence.take().is_some();
+            return on_frame(model, kind, &payload) || was_silent;
+        }
+        SourceEvent::Silent { seconds, stopped } => {
+            if !matches!(model.connection, Connection::Connecting | Connection::Live) {
+                return false;
+            }
+            model.silence = Some(Silence { seconds, stopped });
+            return true;
+        }
+        SourceEvent::Process { pid, rss_bytes } => {
+            let Some(live) = &mut model.live else {
+                return false;
+            };
+            let picture = &mut live.picture;
+            let changed = (picture.pid, picture.rss_bytes) != (pid, rss_bytes);
+            (picture.pid, picture.rss_bytes) = (pid, rss_bytes);
+            return changed && model.frozen.is_none();
+        }
+        SourceEvent::Failed(reason) => model.connection = Connection::Failed(reason),
+        SourceEvent::Gone(reason) => model.connection = Connection::Gone(reason),
+        SourceEvent::Quiet => return false,
+    }
+    model.silence = None;
+    true
+}
+
+fn connect(model: &mut Model, hello: Hello) {
+    if hello.major != MAJOR {
+        // A source checks this before it says that it is connected; if it did not, no frame of
+        // the other version may be decoded.
+        model.connection = Connection::Failed(format!(
+            "pid {} runs lfalloc {} (protocol {}.{}); this lfinspect speaks {MAJOR}.{MINOR}: \
+             install the lfinspect of lfalloc {}",
+            hello.pid, hello.allocator_version, hello.major, hello.minor, hello.allocator_version
+        ));
+        return;
+    }
+    let epoch = model.live.as_ref().map_or(0, |live| live.epoch + 1);
+    model.live = Some(Data::new(hello, epoch));
+    model.connection = Connection::Connecting;
+    if model.frozen.is_none() {
+        model.states.event = None;
+    }
+}
+
+fn on_frame(model: &mut Model, kind: Kind, payload: &[u8]) -> bool {
+    if !matches!(model.connection, Connection::Connecting | Connection::Live) {
+        return false;
+    }
+    let Some(live) = &mut model.live else {
+        return false;
+    };
+    match live.apply(kind, payload) {
+        Ok(changed) => {
+            if live.picture.states > 0 {
+                model.connection = Connection::Live;
+            }
+            changed
+        }
+        Err(error) => {
+            let cause = std::error::Error::source(&error)
+                .map(|cause| format!(": {cause}"))
+                .unwrap_or_default();
+            model.connection = Connection::Failed(format!(
+                "{error}{cause}; attach again, and report it if it happens again"
+            ));
+            true
+        }
+    }
+}
+
+fn on_key(model: &mut Model, key: KeyEvent) -> Commands {
+    if model.screen == Screen::Classes && model.classes.editing && model.overlay == Overlay::None {
+        if key.modifiers == KeyModifiers::CONTROL && key.code == KeyCode::Char('c') {
+            return quit(model);
+        }
+        edit_filter(model, key);
+        return Commands::REDRAW;
+    }
+    match keys::action(model.screen, key) {
+        Some(action) => perform(model, action),
+        None => Commands::NOTHING,
+    }
+}
+
+fn quit(model: &Model) -> Commands {
+    let never = model.live.is_none() && matches!(model.connection, Connection::Failed(_));
+    Commands::quit(if never { ExitStatus::NeverConnected } else { ExitStatus::Done })
+}
+
+fn edit_filter(model: &mut Model, key: KeyEvent) {
+    let table = &mut model.classes;
+    let mut text = table.filter.text().to_owned();
+    match key.code {
+        KeyCode::Enter | KeyCode::Tab => table.editing = false,
+        KeyCode::Esc => {
+            table.editing = false;
+            text.clear();
+        }
+        KeyCode::Backspace => {
+            text.pop();
+        }
+        KeyCode::Char('u') if key.modifiers == KeyModifiers::CONTROL => text.clear(),
+        KeyCode::Char(character)
+            if !key.modifiers.contains(KeyModifiers::CONTROL)
+                && !character.is_control()
+                && text.chars().count() < MAX_FILTER =>
+        {
+            text.push(character);
+        }
+        _ => {}
+    }
+    table.filter = Filter::new(&text);
+}
+
+fn perform(model: &mut Model, action: Action) -> Commands {
+    match action {
+        Action::Quit => return quit(model),
+        Action::Redraw => {
+            return Commands { clear: true, ..Commands::REDRAW };
+        }
+        Action::Faster => return change_rate(model, 2.0),
+        Action::Slower => return change_rate(model, 0.5),
+        Action::Freeze => freeze(model),
+        Action::Show(screen) => show(model, screen),
+        Action::NextScreen => show(model, neighbour(model.screen, 1)),
+        Action::PreviousScreen => show(model, neighbour(model.screen, Screen::ALL.len() - 1)),
+        Action::Help => {
+            model.overlay = match model.overlay {
+                Overlay::Help(_) => Overlay::None,
+                _ => Overlay::Help(0),
+            };
+        }
+        Action::Explain => {
+            model.overlay = match model.overlay {
+                Overlay::Explain(..) => Overlay::None,
+                _ => Overlay::Explain(model.figure(), 0),
+            };
+        }
+        Action::Back => back(model),
+        _ if model.overlay != Overlay::None => scroll_overlay(model, action),
+        Action::Zoom => match model.screen {
+            Screen::Overview => model.overview.zoomed = !model.overview.zoomed,
+            Screen::States => model.states.zoomed = !model.states.zoomed,
+            Screen::Classes => return Commands::NOTHING,
+        },
+        action => match model.screen {
+            Screen::Overview => cursor::on_overview(model, action),
+            Screen::Classes => cursor::on_classes(model, action),
+            Screen::States => cursor::on_states(model, action),
+        },
+    }
+    Commands::REDRAW
+}
+
+fn show(model: &mut Model, screen: Screen) {
+    model.screen = screen;
+    model.overlay = Overlay::None;
+}
+
+fn neighbour(screen: Screen, step: usize) -> Screen {
+    let place = Screen::ALL.iter().position(|&other| other == screen).unwrap_or(0);
+    Screen::ALL[(place + step) % Screen::ALL.len()]
+}
+
+fn change_rate(model: &mut Model, factor: f64) -> Commands {
+    let rate_hz = (model.rate_hz * factor).clamp(*RATES_HZ.start(), *RATES_HZ.end());
+    // Whoever made the model may have gone beyond the range: no key moves the rate against itself.
+    let moves = if factor > 1.0 { rate_hz > model.rate_hz } else { rate_hz < model.rate_hz };
+    if !moves {
+        return Commands::NOTHING;
+    }
+    model.rate_hz = rate_hz;
+    Commands { rate_hz: Some(rate_hz), ..Commands::REDRAW }
+}
+
+/// Freezes the view, or lets it go on.
+fn freeze(model: &mut Model) {
+    if model.frozen.take().is_some() {
+        model.states.event = None;
+        if let Some(live) = &mut model.live {
+            live.events.set_capacity(events::CAPACITY);
+        }
+        return;
+    }
+    let Some(mut data) = model.shown().cloned() else {
+        return;
+    };
+    data.events.set_capacity(events::FROZEN_CAPACITY);
+    if let Some(live) = &mut model.live {
+        live.events.set_capacity(events::FROZEN_CAPACITY);
+    }
+    let at_state = data.picture.states;
+    model.frozen = Some(Box::new(Frozen { data, at_state, stepped: [0; 4], steps: 0 }));
+}
+
+/// Undoes the innermost thing that can be undone.
+fn back(model: &mut Model) {
+    if model.overlay != Overlay::None {
+        model.overlay = Overlay::None;
+        return;
+    }
+    match model.screen {
+        Screen::Overview => model.overview.zoomed = false,
+        Screen::Classes => model.classes.filter = Filter::default(),
+        Screen::States if model.states.edge.is_some() => model.states.edge = None,
+        Screen::States if model.states.zoomed => model.states.zoomed = false,
+        Screen::States => model.states.event = None,
+    }
+}
+
+fn scroll_overlay(model: &mut Model, action: Action) {
+    let length = match model.overlay {
+        Overlay::None => return,
+        Overlay::Help(_) => help::lines(model).len(),
+        Overlay::Explain(figure, _) => explain::lines(model, figure).len(),
+    };
+    let height = usize::from(view::overlay_height(model));
+    let most = u16::try_from(length.saturating_sub(height)).unwrap_or(u16::MAX);
+    let page = view::overlay_height(model).max(1);
+    let (Overlay::Help(scroll) | Overlay::Explain(_, scroll)) = &mut model.overlay else {
+        return;
+    };
+    *scroll = match action {
+        Action::Up => scroll.saturating_sub(1),
+        Action::Down => scroll.saturating_add(1),
+        Action::PageUp => scroll.saturating_sub(page),
+        Action::PageDown => scroll.saturating_add(page),
+        Action::Top => 0,
+        Action::Bottom => most,
+        _ => *scroll,
+    }
+    .min(most);
+}
+
+fn on_mouse(model: &mut Model, mouse: MouseEvent) -> Commands {
+    match mouse.kind {
+        MouseEventKind::ScrollDown => perform(model, Action::Down),
+        MouseEventKind::ScrollUp => perform(model, Action::Up),
+        MouseEventKind::Down(MouseButton::Left) => {
+            if model.overlay != Overlay::None {
+                model.overlay = Overlay::None;
+                return Commands::REDRAW;
+            }
+            if let Some(screen) = view::tab_at(model, mouse.column, mouse.row) {
+                show(model, screen);
+                return Commands::REDRAW;
+            }
+            if model.screen != Screen::Classes {
+                return Commands::NOTHING;
+            }
+            let Some(hit) = classes::hit(model, mouse.column, mouse.row) else {
+                return Commands::NOTHING;
+            };
+            match hit {
+                classes::Hit::Row(class) => model.classes.selected = Some(class),
+                classes::Hit::Column(column) if model.classes.sorted_by == column => {
+                    model.classes.descending = !model.classes.descending;
+                }
+                classes::Hit::Column(column) => {
+                    model.classes.column = column;
+                    model.classes.sorted_by = column;
+                }
+            }
+            Commands::REDRAW
+        }
+        _ => Commands::NOTHING,
+    }
+}
+
+#[cfg(test)]
+mod tests;

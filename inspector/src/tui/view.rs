@@ -1,0 +1,291 @@
+//! `view`: the model as a picture of the terminal. Pure: equal models give equal pictures, and
+//! nothing is changed.
+//!
+//! ```text
+//!   header   name, pid, badge, rate, protocol, drops, the agent's cost
+//!   tabs     1 Overview  2 Classes  5 States
+//!   body     the screen, below a line that says so if the connection ended
+//!   footer   the keys
+//! ```
+//! Below 60×15 there is one line of summary.
+
+use ratatui::Frame;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Paragraph, Widget, Wrap};
+
+use super::keys;
+use super::model::{Connection, Model, Overlay, Screen};
+use super::screens::{classes, connection, explain, help, overview, paint, states};
+use super::theme::Hue;
+use crate::format;
+use lfalloc_protocol::message::state;
+
+/// The smallest terminal that has screens.
+const LEAST: (u16, u16) = (60, 15);
+/// Rows above the body.
+const ABOVE: u16 = 2;
+/// Rows below the body.
+const BELOW: u16 = 1;
+
+/// Draws the model.
+pub fn view(model: &Model, frame: &mut Frame) {
+    let area = frame.area();
+    draw(model, frame.buffer_mut(), area);
+}
+
+fn draw(model: &Model, buf: &mut Buffer, area: Rect) {
+    if area.is_empty() {
+        return;
+    }
+    if area.width < LEAST.0 || area.height < LEAST.1 {
+        // One line, which goes on in the rows that there are.
+        Paragraph::new(summary(model)).wrap(Wrap { trim: true }).render(area, buf);
+        return;
+    }
+    paint::line(buf, area, 0, &header(model, area.width));
+    paint::line(buf, area, 1, &tabs(model));
+    draw_uptime(buf, area, model);
+    let mut body = body_of(area);
+    match model.shown() {
+        None => connection::draw(buf, body, model),
+        Some(data) => {
+            let banner = connection::banner(model);
+            for (row, line) in (0..).zip(&banner) {
+                paint::line(buf, body, row, line);
+            }
+            body = below(body, banner.len());
+            match model.screen {
+                Screen::Overview => overview::draw(buf, body, model, data),
+                Screen::Classes => classes::draw(buf, body, model, data),
+                Screen::States => states::draw(buf, body, model, data),
+            }
+        }
+    }
+    paint::line(buf, area, area.height - 1, &footer(model, area.width));
+    draw_overlay(buf, body_of(area), model);
+}
+
+fn body_of(area: Rect) -> Rect {
+    Rect { y: area.y + ABOVE, height: area.height.saturating_sub(ABOVE + BELOW), ..area }
+}
+
+/// Where the screen is drawn on a terminal of the model's size.
+#[must_use]
+pub fn body(model: &Model) -> Rect {
+    let mut body = body_of(Rect::new(0, 0, model.size.0, model.size.1));
+    if model.shown().is_some() {
+        body = below(body, connection::banner(model).len());
+    }
+    body
+}
+
+/// What of `area` is left below its first `rows` rows.
+fn below(area: Rect, rows: usize) -> Rect {
+    let rows = area.height.min(rows as u16);
+    Rect { y: area.y + rows, height: area.height - rows, ..area }
+}
+
+/// Rows that `PgUp` and `PgDn` move by.
+#[must_use]
+pub fn page_height(model: &Model) -> u16 {
+    body(model).height.saturating_sub(3).max(1)
+}
+
+/// Lines that fit into a popup.
+#[must_use]
+pub fn overlay_height(model: &Model) -> u16 {
+    body_of(Rect::new(0, 0, model.size.0, model.size.1)).height.saturating_sub(2)
+}
+
+/// One line for terminals that are too small for screens.
+fn summary(model: &Model) -> Line<'static> {
+    let theme = &model.theme;
+    let (word, _) = badge(model);
+    let Some(data) = model.shown() else {
+        let reason = match &model.connection {
+            Connection::Gone(reason) | Connection::Failed(reason) => reason.clone(),
+            _ => String::new(),
+        };
+        return Line::from(vec![
+            Span::styled(word, theme.strong()),
+            Span::raw(format!(" {reason}")),
+        ]);
+    };
+    let picture = &data.picture;
+    let counts = picture.superblocks_by_state();
+    let mut spans = vec![
+        Span::styled(word, theme.strong()),
+        Span::raw(format!(
+            " {} of {} EXT {}",
+            format::bytes(picture.live_bytes()),
+            format::bytes(picture.parts.mapped),
+            format::percent(picture.external_fraction())
+        )),
+    ];
+    for code in [state::ACTIVE, state::FULL, state::PARTIAL, state::EMPTY] {
+        let mark = theme.state_mark(code).replace(' ', "");
+        spans.push(Span::raw(" "));
+        spans.push(Span::styled(mark, theme.state(code)));
+        spans.push(Span::raw(format::count(counts[usize::from(code)])));
+    }
+    Line::from(spans)
+}
+
+/// The connection in a word.
+fn badge(model: &Model) -> (String, Style) {
+    let theme = &model.theme;
+    let paused = model.frozen.is_some();
+    match &model.connection {
+        Connection::Gone(_) => ("GONE".to_owned(), theme.badge(Hue::Vermillion)),
+        Connection::Failed(_) => ("FAILED".to_owned(), theme.badge(Hue::Vermillion)),
+        _ if model.silence.is_some() => {
+            let seconds = model.silence.map_or(0, |silence| silence.seconds);
+            (format!("SILENT {seconds} s"), theme.badge(Hue::Vermillion))
+        }
+        _ if paused => {
+            (format!("PAUSED +{}", format::count(model.behind())), theme.badge(Hue::Orange))
+        }
+        Connection::Connecting => ("CONNECTING".to_owned(), theme.badge(Hue::Yellow)),
+        Connection::Live => ("LIVE".to_owned(), theme.badge(Hue::Green)),
+    }
+}
+
+fn header(model: &Model, width: u16) -> Line<'static> {
+    let theme = &model.theme;
+    let data = model.frozen.as_ref().map(|frozen| &frozen.data).or(model.live.as_ref());
+    let mut items: Vec<Vec<Span<'static>>> = Vec::new();
+    if let Some(data) = data {
+        let name: String =
+            data.picture.hello.name.chars().filter(|c| !c.is_control()).take(16).collect();
+        items.push(vec![
+            Span::styled(name, theme.strong()),
+            Span::raw(format!(" {}", data.picture.pid)),
+        ]);
+    }
+    let (word, style) = badge(model);
+    items.push(vec![Span::styled(format!(" {word} "), style)]);
+    if model.frozen.is_some() && !word.starts_with("PAUSED") {
+        items.push(vec![Span::styled(" PAUSED ", theme.badge(Hue::Orange))]);
+    }
+    items.push(vec![Span::raw(format::hertz(model.rate_hz))]);
+    let roomy = width >= 100;
+    if let Some(data) = data {
+        let hello = &data.picture.hello;
+        let word = if roomy { "protocol" } else { "proto" };
+        items.push(vec![Span::raw(format!("{word} {}.{}", hello.major, hello.minor))]);
+        let drops = data.drops().saturating_add(data.picture.end.transitions_dropped);
+        let style = if drops > 0 { theme.hue(Hue::Yellow) } else { Style::new() };
+        items.push(vec![Span::styled(format!("drops {}", format::count(drops)), style)]);
+        let cost = overview::agent_cost(data).join(if roomy { " CPU, " } else { " " });
+        items.push(vec![Span::raw(format!("agent {cost}"))]);
+    }
+    let mut spans = Vec::new();
+    let mut used = 0;
+    if roomy {
+        spans.push(Span::styled(" lfinspect", theme.key()));
+        used += 10;
+    }
+    for item in items {
+        let needed: usize = item.iter().map(Span::width).sum::<usize>() + 2;
+        // What comes first matters most: the rest is left out as a whole, not cut.
+        if used + needed > usize::from(width) + 1 {
+            break;
+        }
+        used += needed;
+        spans.push(Span::raw(if spans.is_empty() { " " } else { "  " }));
+        spans.extend(item);
+    }
+    Line::from(spans)
+}
+
+/// Each tab with its first cell and the one after its last.
+fn tab_cells() -> [(Screen, u16, u16); Screen::ALL.len()] {
+    let mut x = 1;
+    Screen::ALL.map(|screen| {
+        let width = screen.title().len() as u16 + 4;
+        let cells = (screen, x, x + width);
+        x += width + 1;
+        cells
+    })
+}
+
+fn tabs(model: &Model) -> Line<'static> {
+    let theme = &model.theme;
+    let mut spans = Vec::new();
+    for (screen, ..) in tab_cells() {
+        let chosen = screen == model.screen;
+        let style = if chosen { theme.selected().patch(theme.strong()) } else { theme.faint() };
+        spans.push(Span::raw(" "));
+        spans.push(Span::styled(format!(" {} {} ", screen.digit(), screen.title()), style));
+    }
+    Line::from(spans)
+}
+
+/// The tab at that cell of the terminal.
+#[must_use]
+pub fn tab_at(model: &Model, column: u16, row: u16) -> Option<Screen> {
+    if row != 1 || model.size.0 < LEAST.0 || model.size.1 < LEAST.1 {
+        return None;
+    }
+    tab_cells()
+        .into_iter()
+        .find(|&(_, from, to)| (from..to).contains(&column))
+        .map(|(screen, ..)| screen)
+}
+
+fn draw_uptime(buf: &mut Buffer, area: Rect, model: &Model) {
+    let Some(data) = model.shown() else { return };
+    let text = format!(
+        "up {}  lfalloc {} ",
+        format::duration(data.picture.uptime_ns),
+        data.picture.hello.allocator_version.chars().take(12).collect::<String>()
+    );
+    let width = text.chars().count() as u16;
+    let free = tab_cells().last().map_or(0, |&(_, _, end)| end) + 2;
+    if free + width <= area.width {
+        paint::text(buf, area, (area.width - width, 1), &text, model.theme.faint());
+    }
+}
+
+fn footer(model: &Model, width: u16) -> Line<'static> {
+    let theme = &model.theme;
+    let mut spans = vec![Span::raw(" ")];
+    let mut used = 1;
+    for binding in keys::footer(model.screen) {
+        let needed = binding.written.chars().count() + binding.word.len() + 3;
+        if used + needed > usize::from(width) + 1 {
+            break;
+        }
+        used += needed;
+        spans.push(Span::styled(binding.written, theme.key()));
+        spans.push(Span::styled(format!(" {}  ", binding.word), theme.faint()));
+    }
+    Line::from(spans)
+}
+
+fn draw_overlay(buf: &mut Buffer, area: Rect, model: &Model) {
+    let theme = &model.theme;
+    let (title, lines, scroll) = match model.overlay {
+        Overlay::None => return,
+        Overlay::Help(scroll) => ("Keys".to_owned(), help::lines(model), scroll),
+        Overlay::Explain(figure, scroll) => {
+            (explain::explain(figure).title, explain::lines(model, figure), scroll)
+        }
+    };
+    let count = lines.len() as u16;
+    let size = (help::width(model) + 2, count.saturating_add(2));
+    let more = size.1 > area.height;
+    let title = if more {
+        format!("{title} (j k scroll, Esc closes)")
+    } else {
+        format!("{title} (Esc closes)")
+    };
+    let inner = paint::popup(buf, area, size, theme, &title);
+    let shown = lines.iter().skip(usize::from(scroll)).take(usize::from(inner.height));
+    for (row, line) in (0..).zip(shown) {
+        paint::line(buf, inner, row, line);
+    }
+}

@@ -1,0 +1,276 @@
+//! Aim: on a terminal the interface starts, shows a live program, and gives the terminal back.
+//! Method: the real binary in a pseudo-terminal.
+
+#![cfg(feature = "demo")]
+#![allow(clippy::unwrap_used, reason = "a failed expectation ends the test")]
+
+mod support;
+
+use std::io::{Read as _, Write};
+use std::process::Command;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use portable_pty::{
+    Child, CommandBuilder, ExitStatus, MasterPty, PtyPair, PtySize, native_pty_system,
+};
+use support::demo_target::DemoTarget;
+use support::private_folder;
+use tempfile::TempDir;
+
+const ENTER_SCREEN: &str = "\u{1b}[?1049h";
+const LEAVE_SCREEN: &str = "\u{1b}[?1049l";
+/// "Where is the cursor?", and an answer.
+const QUESTION: &str = "\u{1b}[6n";
+const ANSWER: &str = "\u{1b}[1;1R";
+const SHOW_CURSOR: &str = "\u{1b}[?25h";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// lfinspect in a pseudo-terminal.
+struct Screen {
+    master: Box<dyn MasterPty + Send>,
+    child: Box<dyn Child + Send + Sync>,
+    keys: Box<dyn Write + Send>,
+    output: Receiver<Vec<u8>>,
+    seen: String,
+    /// Whether it tells where the cursor is when it is asked; scripts and simple terminals do not.
+    answers: bool,
+    /// Where its sockets are.
+    _folder: TempDir,
+}
+
+impl Screen {
+    fn start(columns: u16, rows: u16, arguments: &[&str]) -> Self {
+        Self::start_in(private_folder(), columns, rows, arguments)
+    }
+
+    fn start_in(folder: TempDir, columns: u16, rows: u16, arguments: &[&str]) -> Self {
+        let size = PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 };
+        let pair = native_pty_system().openpty(size).unwrap();
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_lfinspect"));
+        command.args(arguments);
+        command.env("LFALLOC_DIR", folder.path());
+        command.env("TERM", "xterm-256color");
+        command.env_remove("NO_COLOR");
+        let child = pair.slave.spawn_command(command).unwrap();
+        let mut reader = pair.master.try_clone_reader().unwrap();
+        let (sender, output) = mpsc::channel();
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            // A closed pseudo-terminal reads as an error.
+            while let Ok(read @ 1..) = reader.read(&mut buffer) {
+                if sender.send(buffer[..read].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        let keys = pair.master.take_writer().unwrap();
+        Self {
+            master: pair.master,
+            child,
+            keys,
+            output,
+            seen: String::new(),
+            answers: true,
+            _folder: folder,
+        }
+    }
+
+    /// Reads until `text` has been written.
+    fn wait_for(&mut self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.seen.contains(text) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let bytes = self
+                .output
+                .recv_timeout(left)
+                .unwrap_or_else(|error| panic!("{text:?}: {error}; seen: {:?}", self.seen));
+            self.take(&bytes);
+        }
+    }
+
+    /// Reads whatever comes within `time`.
+    fn read_for(&mut self, time: Duration) {
+        let deadline = Instant::now() + time;
+        while let Ok(bytes) =
+            self.output.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
+            self.take(&bytes);
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        if self.answers && text.contains(QUESTION) {
+            self.press(ANSWER);
+        }
+        self.seen.push_str(&text);
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Whether the terminal echoes and edits lines, as a shell expects it to.
+    fn is_cooked(&self) -> bool {
+        let modes = self.master.get_termios().unwrap().local_flags.bits();
+        modes & libc::ICANON != 0 && modes & libc::ECHO != 0
+    }
+
+    /// Waits for the end, which must be a good one, with the terminal as it was.
+    fn assert_ends_restored(&mut self) {
+        self.wait_for(LEAVE_SCREEN);
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            thread::sleep(Duration::from_millis(10));
+        };
+        assert!(status.success(), "{status:?}");
+        assert!(self.is_cooked(), "the terminal was left raw");
+        self.wait_for(SHOW_CURSOR);
+        let entered = self.seen.find(ENTER_SCREEN).unwrap();
+        assert!(self.seen.rfind(LEAVE_SCREEN).unwrap() > entered);
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // Where a test failed in between.
+        let _ = self.child.kill();
+    }
+}
+
+#[test]
+fn demo_shows_the_program_and_gives_the_terminal_back() {
+    let mut screen = Screen::start(120, 36, &["demo", "--pace", "20"]);
+    screen.wait_for(ENTER_SCREEN);
+    screen.wait_for("lfalloc-demo");
+    assert!(!screen.is_cooked());
+    screen.press("q");
+    screen.assert_ends_restored();
+}
+
+#[test]
+fn a_terminal_that_answers_no_questions_is_no_obstacle() {
+    let mut screen = Screen::start(80, 24, &["demo", "--pace", "20"]);
+    screen.answers = false;
+    screen.wait_for("lfalloc-demo");
+    // Ctrl-L draws every cell again.
+    screen.press("\u{c}");
+    screen.read_for(Duration::from_millis(300));
+    screen.press("q");
+    screen.assert_ends_restored();
+}
+
+#[test]
+fn a_signal_gives_the_terminal_back() {
+    let mut screen = Screen::start(80, 24, &["demo", "--pace", "20"]);
+    screen.wait_for("lfalloc-demo");
+    let pid = screen.child.process_id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    screen.wait_for(LEAVE_SCREEN);
+    screen.wait_for(SHOW_CURSOR);
+    assert!(!screen.child.wait().unwrap().success());
+    assert!(screen.is_cooked(), "the terminal was left raw");
+}
+
+/// `demo` on a pseudo-terminal that nobody reads but the test itself.
+fn start_unread(folder: &TempDir) -> (PtyPair, Box<dyn Child + Send + Sync>) {
+    let size = PtySize { rows: 36, cols: 120, pixel_width: 0, pixel_height: 0 };
+    let pair = native_pty_system().openpty(size).unwrap();
+    let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_lfinspect"));
+    command.args(["demo", "--pace", "1", "--rate", "50"]);
+    command.env("LFALLOC_DIR", folder.path());
+    command.env("TERM", "xterm-256color");
+    let child = pair.slave.spawn_command(command).unwrap();
+    (pair, child)
+}
+
+fn wait_for_end(child: &mut Box<dyn Child + Send + Sync>) -> ExitStatus {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            panic!("it does not end");
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_window_that_is_closed_is_no_crash() {
+    for _ in 0..5 {
+        let folder = private_folder();
+        let (pair, mut child) = start_unread(&folder);
+        drop(pair.slave);
+        let mut reader = pair.master.try_clone_reader().unwrap();
+        let (mut seen, mut buffer) = (Vec::new(), [0; 4096]);
+        while !String::from_utf8_lossy(&seen).contains("lfalloc-demo") {
+            let read = reader.read(&mut buffer).unwrap();
+            assert_ne!(read, 0, "it ended by itself");
+            seen.extend_from_slice(&buffer[..read]);
+        }
+        // The last descriptors of the terminal: standard error hangs up with the rest.
+        drop((reader, pair.master));
+        let status = wait_for_end(&mut child);
+        assert_eq!(status.signal(), None, "{status:?}");
+        assert!([0, 129].contains(&status.exit_code()), "{status:?}");
+        let deadline = Instant::now() + PATIENCE;
+        while std::fs::read_dir(folder.path()).unwrap().next().is_some() {
+            assert!(Instant::now() < deadline, "the program it watched left its socket behind");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+#[test]
+fn a_signal_ends_it_though_the_terminal_takes_no_output() {
+    let folder = private_folder();
+    let (pair, mut child) = start_unread(&folder);
+    drop(pair.slave);
+    // Until the buffer of the terminal is full, and the interface stuck.
+    thread::sleep(Duration::from_millis(1500));
+    let pid = child.process_id().unwrap().to_string();
+    let asked = Instant::now();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let status = wait_for_end(&mut child);
+    assert!(asked.elapsed() > Duration::from_secs(1), "it was not stuck: {:?}", asked.elapsed());
+    assert_eq!(status.exit_code(), 128 + 15, "{status:?}");
+    let modes = pair.master.get_termios().unwrap().local_flags.bits();
+    assert_eq!(modes & libc::ICANON, libc::ICANON, "the terminal was left raw");
+}
+
+#[test]
+fn one_of_several_programs_is_picked() {
+    let folder = private_folder();
+    let _programs = [(); 2].map(|()| {
+        let mut program = DemoTarget::start(folder.path(), &["--pace=20"]);
+        program.go();
+        program
+    });
+    let mut screen = Screen::start_in(folder, 120, 36, &[]);
+    screen.wait_for("Which program?");
+    screen.wait_for("lfalloc-demo");
+    screen.press("j\r");
+    screen.wait_for("PARTIAL");
+    screen.press("q");
+    screen.assert_ends_restored();
+}
+
+#[test]
+fn any_size_starts_and_ends() {
+    for (columns, rows) in [(80, 24), (60, 15), (20, 5), (1, 1)] {
+        let mut screen = Screen::start(columns, rows, &["demo", "--pace", "20"]);
+        screen.wait_for(ENTER_SCREEN);
+        screen.read_for(Duration::from_millis(300));
+        screen.press("q");
+        screen.assert_ends_restored();
+    }
+}

@@ -1,0 +1,6 @@
+//! The terminal interface on a made-up process: how it looks, and that nothing upsets it.
+#![forbid(unsafe_code)]
+
+mod anything;
+mod screens;
+mod stage;
