@@ -1,0 +1,6 @@
+//! What the example programs are made of; the programs themselves are in `src/bin`.
+
+pub mod index;
+
+mod scenery;
+pub mod walk;
