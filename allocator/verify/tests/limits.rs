@@ -5,8 +5,8 @@
 use std::alloc::{GlobalAlloc, Layout};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Barrier};
 
 use lfalloc::LfAlloc;
 use lfalloc::observe::Tables;
@@ -112,10 +112,14 @@ fn exhaustion_by_many() {
     if !is_child("exhaustion_by_many") {
         return in_child("exhaustion_by_many");
     }
-    limit(libc::RLIMIT_AS, 1 << 30);
+    // Threads start before memory is limited: each maps a stack and an alternate signal stack.
+    let (up, start) = (Barrier::new(9), Barrier::new(9));
+    let (up, start) = (&up, &start);
     std::thread::scope(|scope| {
         for thread in 0..8usize {
             scope.spawn(move || {
+                up.wait();
+                start.wait();
                 for round in 0..3 {
                     let size = 16 << ((thread + round) % 8);
                     let (_, list) = exhaust(size);
@@ -123,7 +127,11 @@ fn exhaustion_by_many() {
                 }
             });
         }
+        up.wait();
+        limit(libc::RLIMIT_AS, 1 << 30);
+        start.wait();
     });
+    lift(libc::RLIMIT_AS);
     LfAlloc.purge();
     assert_eq!(lfalloc::observe::in_hand(), 0);
     let census = Tables::new().unwrap().take(8).unwrap();
@@ -233,7 +241,11 @@ fn a_malloc_looks_again_before_null() {
     let study = Study::on_heap(62);
     // A whole superblock of 8 blocks, FULL.
     let blocks: [_; 8] = std::array::from_fn(|_| study.malloc(SIZE).unwrap());
+    // A thread maps its alternate signal stack when it starts: the limit must come after that.
+    let up = Arc::new(Barrier::new(2));
+    let holder_up = Arc::clone(&up);
     let holder = std::thread::spawn(move || {
+        holder_up.wait();
         wait_for(1);
         let hook = |point: &'static str| {
             if point == "update_active.before_install" {
@@ -245,6 +257,7 @@ fn a_malloc_looks_again_before_null() {
         STAGE.store(4, Ordering::Release);
         assert!(block.is_some());
     });
+    up.wait();
     limit(libc::RLIMIT_AS, 1 << 30);
     for size in [1 << 20, 65_536, SIZE, 4096, 16] {
         exhaust(size);
@@ -289,11 +302,14 @@ fn hardly_ever_null_while_blocks_are_free() {
     // SAFETY: the size is not zero. Kept, so that the superblock stays in this class.
     let first = unsafe { LfAlloc.alloc(layout) };
     assert!(!first.is_null());
+    // A thread maps its alternate signal stack when it starts: the limit must come after that.
+    let up = Barrier::new(4);
     let start = Barrier::new(4);
     let nulls: u64 = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..3)
             .map(|_| {
                 scope.spawn(|| {
+                    up.wait();
                     start.wait();
                     let mut nulls = 0;
                     for _ in 0..1_000_000 {
@@ -310,7 +326,8 @@ fn hardly_ever_null_while_blocks_are_free() {
                 })
             })
             .collect();
-        // The threads have their stacks by now; all other memory is taken before they start.
+        // All other memory is taken before they begin.
+        up.wait();
         limit(libc::RLIMIT_AS, 1 << 30);
         for size in [1 << 20, 65_536, 4096, 16] {
             exhaust(size);
