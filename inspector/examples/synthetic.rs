@@ -27,6 +27,8 @@ impl Source for Panicking {
     }
 
     fn request_rate(&mut self, _: f64) {}
+
+    fn request_superblock(&mut self, _: u32) {}
 }
 
 fn main() -> color_eyre::Result<ExitCode> {

@@ -24,7 +24,8 @@ use interprocess::local_socket::{
 use lfalloc_protocol::codec::{self, MAX_PAYLOAD_BYTES};
 use lfalloc_protocol::frame::{FrameReader, HEADER_BYTES, write_frame};
 use lfalloc_protocol::message::{
-    ClientHello, Hello, Kind, MAGIC, MAJOR, MINOR, Refused, StateRequest, Subscribe, refusal,
+    ClientHello, Hello, Kind, MAGIC, MAJOR, MINOR, Refused, StateRequest, Subscribe,
+    SuperblockRequest, refusal,
 };
 use lfalloc_protocol::socket::MAX_PATH_BYTES;
 use serde::Serialize;
@@ -136,6 +137,17 @@ impl Connection {
     pub fn subscribe(&mut self, interval: Duration) -> Result<(), ConnectError> {
         let interval_ms = u32::try_from(interval.as_millis()).unwrap_or(u32::MAX).max(1);
         self.send(Kind::SUBSCRIBE, &Subscribe { interval_ms, transitions: true })
+    }
+
+    /// Asks for a close look at superblock `id`; nothing is sent to an agent that is too old to know the request.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn ask_for_superblock(&mut self, id: u32) -> Result<(), ConnectError> {
+        if self.hello.minor < 1 {
+            return Ok(());
+        }
+        self.send(Kind::SUPERBLOCK_REQUEST, &SuperblockRequest { id })
     }
 
     /// The next frame; `None` when there is none within `timeout`.

@@ -97,6 +97,10 @@ impl Source for DemoSource {
     fn request_rate(&mut self, hz: f64) {
         self.live.request_rate(hz);
     }
+
+    fn request_superblock(&mut self, id: u32) {
+        self.live.request_superblock(id);
+    }
 }
 
 fn walk_once(flags: &Flags) -> Outcome<ExitCode> {

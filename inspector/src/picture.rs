@@ -19,8 +19,9 @@ use std::fmt;
 
 use lfalloc_protocol::codec::decode;
 use lfalloc_protocol::message::{
-    ClassRecord, Classes, Gap, HeapRecord, Heaps, Hello, Kind, LargeBlocks, LargeRecord, Parts,
-    StateBegin, StateEnd, SuperblockRecord, Superblocks, Totals, Transitions, backing, state,
+    ClassRecord, Classes, Gap, HeapCounter, HeapCounters, HeapRecord, Heaps, Hello, Kind,
+    LargeBlocks, LargeRecord, Parts, SizeSample, SizeSamples, StateBegin, StateEnd,
+    SuperblockDetail, SuperblockRecord, Superblocks, Totals, Transitions, backing, state,
 };
 use serde::de::DeserializeOwned;
 
@@ -87,6 +88,8 @@ pub enum Applied {
     Gap(u64),
     /// The answer to a request for totals.
     Totals(Totals),
+    /// The answer to a request for one superblock.
+    Detail(SuperblockDetail),
 }
 
 /// Frames of a state that has not ended.
@@ -97,6 +100,8 @@ struct Staged {
     heaps: Option<Vec<HeapRecord>>,
     superblocks: Vec<SuperblockRecord>,
     large: Option<Vec<LargeRecord>>,
+    samples: Option<Vec<SizeSample>>,
+    counters: Vec<HeapCounter>,
 }
 
 /// What one connection has told so far.
@@ -120,6 +125,10 @@ pub struct Picture {
     pub superblocks: BTreeMap<u32, SuperblockRecord>,
     /// Large blocks, by number of their descriptor.
     pub large: BTreeMap<u32, LargeRecord>,
+    /// Sampled sizes of requests, by class number; classes without samples are left out.
+    pub samples: Vec<SizeSample>,
+    /// Counters of every heap that was ever used, by class and heap.
+    pub counters: BTreeMap<(u16, u16), HeapCounter>,
     /// How long the process had run when the last complete state was taken, nanoseconds.
     pub uptime_ns: u64,
     /// Complete states applied so far; 0: there is nothing to show yet.
@@ -144,6 +153,8 @@ impl Picture {
             heaps: Vec::new(),
             superblocks: BTreeMap::new(),
             large: BTreeMap::new(),
+            samples: Vec::new(),
+            counters: BTreeMap::new(),
             states: 0,
             has_base: false,
             staged: None,
@@ -191,6 +202,19 @@ impl Picture {
                     stage_chunk(&mut staged.large, large.first, large.records)?;
                 }
             }
+            Kind::SIZE_SAMPLES => {
+                let samples: SizeSamples = message(kind, payload)?;
+                if let Some(staged) = &mut self.staged {
+                    staged.samples = Some(samples.records);
+                }
+            }
+            Kind::HEAP_COUNTERS => {
+                let counters: HeapCounters = message(kind, payload)?;
+                if let Some(staged) = &mut self.staged {
+                    extend_bounded(&mut staged.counters, counters.records)?;
+                }
+            }
+            Kind::SUPERBLOCK_DETAIL => return Ok(Applied::Detail(message(kind, payload)?)),
             Kind::STATE_END => return self.end(message(kind, payload)?),
             Kind::TRANSITIONS => return Ok(Applied::Transitions(message(kind, payload)?)),
             Kind::GAP => {
@@ -212,6 +236,8 @@ impl Picture {
             heaps: None,
             superblocks: Vec::new(),
             large: None,
+            samples: None,
+            counters: Vec::new(),
         });
     }
 
@@ -232,6 +258,8 @@ impl Picture {
             self.large.clear();
             self.heaps.clear();
             self.classes.clear();
+            self.samples.clear();
+            self.counters.clear();
         }
         for record in staged.superblocks {
             if record.backing == backing::MAPPED {
@@ -248,6 +276,12 @@ impl Picture {
         }
         if let Some(large) = staged.large {
             self.large = large.into_iter().map(|record| (record.id, record)).collect();
+        }
+        if let Some(samples) = staged.samples {
+            self.samples = samples;
+        }
+        for counter in staged.counters {
+            self.counters.insert((counter.class, counter.heap), counter);
         }
         self.uptime_ns = staged.begin.uptime_ns;
         self.parts = end.parts;

@@ -13,7 +13,7 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"LFAL");
 /// Another major version is refused.
 pub const MAJOR: u16 = 1;
 /// A newer minor version only adds message kinds.
-pub const MINOR: u16 = 0;
+pub const MINOR: u16 = 1;
 
 /// What a frame holds; the number stands outside the payload so that unknown kinds can be skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +29,8 @@ impl Kind {
     pub const SUBSCRIBE: Self = Self(0x0003);
     /// [`StateRequest`], answered by one full state.
     pub const STATE_REQUEST: Self = Self(0x0004);
+    /// [`SuperblockRequest`], answered by one [`SuperblockDetail`]; since 1.1.
+    pub const SUPERBLOCK_REQUEST: Self = Self(0x0005);
 
     /// [`Hello`], the first frame an agent sends.
     pub const HELLO: Self = Self(0x0101);
@@ -52,6 +54,12 @@ impl Kind {
     pub const TRANSITIONS: Self = Self(0x010A);
     /// [`Gap`].
     pub const GAP: Self = Self(0x010B);
+    /// [`SuperblockDetail`]; since 1.1.
+    pub const SUPERBLOCK_DETAIL: Self = Self(0x010C);
+    /// [`SizeSamples`]; within a state, after [`Classes`]; since 1.1.
+    pub const SIZE_SAMPLES: Self = Self(0x010D);
+    /// [`HeapCounters`]; within a state, after [`Heaps`]; since 1.1.
+    pub const HEAP_COUNTERS: Self = Self(0x010E);
 }
 
 /// Viewer to agent: who is asking. The agent answers with [`Hello`] or [`Refused`].
@@ -473,4 +481,83 @@ pub struct Transitions {
 pub struct Gap {
     /// States left out.
     pub lost: u64,
+}
+
+/// Viewer to agent: look closely at one superblock. Since 1.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuperblockRequest {
+    /// Number of its descriptor.
+    pub id: u32,
+}
+
+/// How far a look at one superblock got, [`SuperblockDetail::bitmap_is`].
+pub mod bitmap {
+    /// There is none: no such superblock, it is not mapped, or its memory could not be read.
+    pub const NONE: u8 = 0;
+    /// The anchor, and the reserved blocks, were the same before and after the list was read: it is one instant.
+    pub const EXACT: u8 = 1;
+    /// The superblock changed while its list was read, as often as that was tried: bits may be wrong.
+    pub const RACING: u8 = 2;
+}
+
+/// Agent to viewer: one superblock, block by block. Since 1.1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuperblockDetail {
+    /// As asked for.
+    pub id: u32,
+    /// Nanoseconds the process had run.
+    pub uptime_ns: u64,
+    /// Its descriptor; `None` if there is no such superblock.
+    pub record: Option<SuperblockRecord>,
+    /// One of [`bitmap`].
+    pub bitmap_is: u8,
+    /// Bit `i % 64` of word `i / 64` is set if block `i` is in the list of free blocks, reserved ones included; empty
+    /// without a bitmap.
+    pub free: Vec<u64>,
+    /// Its transitions that the program's ring still holds, the oldest first.
+    pub transitions: Vec<TransitionRecord>,
+}
+
+/// Requested sizes of one class, sampled whenever a heap reserved a new batch of blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SizeSample {
+    /// Class number.
+    pub class: u16,
+    /// Requests sampled ever.
+    pub samples: u64,
+    /// Sum over them of block size − requested size, bytes.
+    pub slack_sum: u64,
+    /// Sum over them of (block size − requested size)².
+    pub slack_squares: u64,
+}
+
+/// Agent to viewer: sampled sizes of every class that has any. Since 1.1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SizeSamples {
+    /// By class number; classes without samples are left out.
+    pub records: Vec<SizeSample>,
+}
+
+/// Event counters of one heap header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeapCounter {
+    /// Class number.
+    pub class: u16,
+    /// Heap number within the class.
+    pub heap: u16,
+    /// Blocks handed out ever.
+    pub allocations: u64,
+    /// Blocks given back ever by threads that ran on this heap's processor.
+    pub frees: u64,
+    /// How often blocks were reserved anew: credits taken from the active superblock's anchor, or a superblock installed.
+    pub refills: u64,
+    /// How often an allocation found no active superblock.
+    pub ran_dry: u64,
+}
+
+/// Agent to viewer: heaps that were ever used. In a full state all of them, in an update those that changed. Since 1.1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeapCounters {
+    /// By class, then heap.
+    pub records: Vec<HeapCounter>,
 }

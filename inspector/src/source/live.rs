@@ -29,6 +29,7 @@ pub struct LiveSource {
     said_hello: bool,
     /// What is to be subscribed to before the next frame is read.
     wanted_interval: Option<Duration>,
+    wanted_superblock: Option<u32>,
     next_process: Instant,
     silence: Silence,
 }
@@ -41,6 +42,7 @@ impl LiveSource {
             connection: Some(connection),
             said_hello: false,
             wanted_interval: Some(interval_of(rate_hz)),
+            wanted_superblock: None,
             next_process: Instant::now(),
             silence: Silence::new(Instant::now(), interval_of(rate_hz)),
         }
@@ -59,6 +61,9 @@ impl LiveSource {
         if let Some(interval) = self.wanted_interval.take() {
             connection.subscribe(interval)?;
             self.silence.expect_every(Instant::now(), interval);
+        }
+        if let Some(id) = self.wanted_superblock.take() {
+            connection.ask_for_superblock(id)?;
         }
         if Instant::now() >= self.next_process {
             self.next_process = Instant::now() + PROCESS_INTERVAL;
@@ -108,6 +113,10 @@ impl Source for LiveSource {
 
     fn request_rate(&mut self, hz: f64) {
         self.wanted_interval = Some(interval_of(hz));
+    }
+
+    fn request_superblock(&mut self, id: u32) {
+        self.wanted_superblock = Some(id);
     }
 }
 

@@ -48,4 +48,17 @@ pub trait Source: Send {
     /// Asks for `hz` states a second; takes effect some time later, and the agent may choose a rate
     /// near it.
     fn request_rate(&mut self, hz: f64);
+
+    /// Asks for a close look at superblock `id`; the answer, if this source can give one, comes as a
+    /// frame of kind `SUPERBLOCK_DETAIL`.
+    fn request_superblock(&mut self, id: u32);
+}
+
+/// What the interface asks its source for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ask {
+    /// So many states a second.
+    Rate(f64),
+    /// A close look at this superblock.
+    Superblock(u32),
 }

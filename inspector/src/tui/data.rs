@@ -1,6 +1,6 @@
 //! What is known about the process: the picture, its past, and the events.
 
-use lfalloc_protocol::message::{Hello, Kind};
+use lfalloc_protocol::message::{Hello, Kind, SuperblockDetail};
 
 use super::edge::EdgeCounts;
 use super::events::EventLog;
@@ -26,6 +26,8 @@ pub struct Data {
     pub figures: Vec<ClassFigures>,
     /// PARTIAL superblocks by occupancy, of the last complete state.
     pub occupancy: [u64; OCCUPANCY_STEPS],
+    /// The last close look at a superblock.
+    pub detail: Option<SuperblockDetail>,
     /// Transitions seen by class.
     class_transitions: Vec<u64>,
 }
@@ -44,6 +46,7 @@ impl Data {
             lost: 0,
             figures: Vec::new(),
             occupancy: [0; OCCUPANCY_STEPS],
+            detail: None,
         }
     }
 
@@ -69,6 +72,7 @@ impl Data {
                 self.events.extend(&transitions);
             }
             Applied::Gap(lost) => self.lost = self.lost.saturating_add(lost),
+            Applied::Detail(detail) => self.detail = Some(detail),
             Applied::Nothing | Applied::Totals(_) => return Ok(false),
         }
         Ok(true)

@@ -16,7 +16,7 @@ use signal_hook::iterator::{Handle, Signals};
 
 use super::terminal;
 use super::update::Message;
-use crate::source::{Source, SourceEvent};
+use crate::source::{Ask, Source, SourceEvent};
 
 /// Messages that may wait.
 const CAPACITY: usize = 256;
@@ -31,8 +31,8 @@ const LOOK: Duration = Duration::from_millis(20);
 /// What the loop listens to, and what it can ask for.
 pub(super) struct Feed {
     pub(super) messages: Receiver<Message>,
-    /// States a second that the source is to be asked for.
-    pub(super) rates_hz: Sender<f64>,
+    /// What the source is to be asked for.
+    pub(super) asks: Sender<Ask>,
     signals: Handle,
 }
 
@@ -47,7 +47,7 @@ pub(super) fn start(source: Box<dyn Source + Send>, rate_hz: f64) -> io::Result<
     let (sender, messages) = sync_channel(CAPACITY);
     let (asking, asked) = channel();
     let signals = listen_for_signals(sender.clone())?;
-    let feed = Feed { messages, rates_hz: asking, signals };
+    let feed = Feed { messages, asks: asking, signals };
     start_source(source, rate_hz, asked, sender.clone())?;
     thread::Builder::new()
         .name("lfinspect-input".to_owned())
@@ -90,7 +90,7 @@ fn end_in_time(sender: &SyncSender<Message>, closing: &Handle, number: i32) {
 pub(super) fn start_source(
     mut source: Box<dyn Source + Send>,
     rate_hz: f64,
-    asked: Receiver<f64>,
+    asked: Receiver<Ask>,
     sender: SyncSender<Message>,
 ) -> io::Result<()> {
     thread::Builder::new().name("lfinspect-source".to_owned()).spawn(move || {
@@ -99,7 +99,8 @@ pub(super) fn start_source(
             // The other end of `asked` is dropped together with the receiver of messages.
             loop {
                 match asked.try_recv() {
-                    Ok(rate_hz) => source.request_rate(rate_hz),
+                    Ok(Ask::Rate(rate_hz)) => source.request_rate(rate_hz),
+                    Ok(Ask::Superblock(id)) => source.request_superblock(id),
                     Err(std::sync::mpsc::TryRecvError::Disconnected) => return,
                     Err(std::sync::mpsc::TryRecvError::Empty) => {}
                 }

@@ -2,6 +2,7 @@
 
 use super::class_table::Column;
 use super::edge::Edge;
+use super::glossary::Term;
 
 /// A figure on screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub enum Figure {
     Column(Column),
     Edge(Edge),
     Events,
+    /// Explained by an entry of the glossary.
+    Term(&'static Term),
 }
 
 /// The panes of the Overview, in the order of the cursor.

@@ -15,7 +15,7 @@ use std::io;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, Sender};
 
-use crate::source::Source;
+use crate::source::{Ask, Source};
 
 pub mod class_table;
 pub mod data;
@@ -24,6 +24,7 @@ pub mod events;
 mod feed;
 pub mod figure;
 pub mod filter;
+pub mod glossary;
 pub mod history;
 pub mod keys;
 pub mod model;
@@ -122,7 +123,7 @@ pub fn run(source: Box<dyn Source + Send>, options: Options) -> color_eyre::Resu
     let mut model = Model::new(theme, options.rate_hz, screen.size()?);
     let feed = feed::start(source, options.rate_hz)?;
     let drawn = |model: &Model, clear: bool| screen.draw(model, clear);
-    let ended = drive(&mut model, &feed.messages, &feed.rates_hz, drawn);
+    let ended = drive(&mut model, &feed.messages, &feed.asks, drawn);
     // In this order: giving the terminal back may have to wait for it, and a signal ends that too.
     drop(screen);
     drop(feed);
@@ -137,7 +138,7 @@ pub fn run(source: Box<dyn Source + Send>, options: Options) -> color_eyre::Resu
 fn drive(
     model: &mut Model,
     messages: &Receiver<Message>,
-    rates_hz: &Sender<f64>,
+    asks: &Sender<Ask>,
     mut draw: impl FnMut(&Model, bool) -> io::Result<()>,
 ) -> io::Result<ExitStatus> {
     draw(model, false)?;
@@ -150,13 +151,13 @@ fn drive(
         for message in messages.try_iter().take(MAX_BATCH) {
             commands = commands.and(update(model, message));
         }
-        let Commands { redraw, clear, rate_hz, quit } = commands;
+        let Commands { redraw, clear, rate_hz, superblock, quit } = commands;
         if let Some(status) = quit {
             return Ok(status);
         }
-        if let Some(rate_hz) = rate_hz {
-            // A source that has ended has no rate.
-            let _ = rates_hz.send(rate_hz);
+        for ask in [rate_hz.map(Ask::Rate), superblock.map(Ask::Superblock)].into_iter().flatten() {
+            // A source that has ended gives nothing.
+            let _ = asks.send(ask);
         }
         if redraw {
             draw(model, clear)?;

@@ -6,6 +6,7 @@ use super::data::Data;
 use super::edge::Edge;
 use super::events::Entry;
 use super::figure::{Figure, Pane};
+use super::screens::{heaps, large, lints, map, stream};
 use super::theme::Theme;
 
 /// The screens, with the digits that call them.
@@ -15,21 +16,45 @@ pub enum Screen {
     Overview,
     /// One row per size class.
     Classes,
+    /// Every superblock.
+    Map,
+    /// Heap headers and their credits.
+    Heaps,
     /// The state diagram and the events.
     States,
+    /// Large blocks.
+    Large,
+    /// The transitions, one by one.
+    Events,
+    /// What is amiss, why, and what to do.
+    Lints,
 }
 
 impl Screen {
     /// All screens, in the order of their tabs.
-    pub const ALL: [Self; 3] = [Self::Overview, Self::Classes, Self::States];
+    pub const ALL: [Self; 8] = [
+        Self::Overview,
+        Self::Classes,
+        Self::Map,
+        Self::Heaps,
+        Self::States,
+        Self::Large,
+        Self::Events,
+        Self::Lints,
+    ];
 
-    /// The key that calls it. The digits leave room for the screens between.
+    /// The key that calls it.
     #[must_use]
     pub fn digit(self) -> char {
         match self {
             Self::Overview => '1',
             Self::Classes => '2',
+            Self::Map => '3',
+            Self::Heaps => '4',
             Self::States => '5',
+            Self::Large => '6',
+            Self::Events => '7',
+            Self::Lints => '8',
         }
     }
 
@@ -39,7 +64,12 @@ impl Screen {
         match self {
             Self::Overview => "Overview",
             Self::Classes => "Classes",
+            Self::Map => "Map",
+            Self::Heaps => "Heaps",
             Self::States => "States",
+            Self::Large => "Large",
+            Self::Events => "Events",
+            Self::Lints => "Lints",
         }
     }
 }
@@ -139,6 +169,16 @@ pub struct Model {
     pub classes: ClassTable,
     /// The States screen's cursor.
     pub states: StatesCursor,
+    /// The Map's cursor.
+    pub map: map::Cursor,
+    /// The Heaps screen's cursor.
+    pub heaps: heaps::Cursor,
+    /// The Large screen's cursor.
+    pub large: large::Cursor,
+    /// The Events screen's cursor.
+    pub stream: stream::Cursor,
+    /// The Lints screen's cursor.
+    pub lints: lints::Cursor,
 }
 
 impl Model {
@@ -158,6 +198,11 @@ impl Model {
             overview: OverviewCursor { pane: Pane::Parts, item: 0, zoomed: false },
             classes: ClassTable::default(),
             states: StatesCursor::default(),
+            map: map::Cursor::default(),
+            heaps: heaps::Cursor::default(),
+            large: large::Cursor::default(),
+            stream: stream::Cursor::default(),
+            lints: lints::Cursor::default(),
         }
     }
 
@@ -208,6 +253,11 @@ impl Model {
             Screen::States => {
                 self.states.edge.or(self.event_edge()).map_or(Figure::Events, Figure::Edge)
             }
+            Screen::Map => map::figure(self),
+            Screen::Heaps => heaps::figure(self),
+            Screen::Large => large::figure(self),
+            Screen::Events => stream::figure(self),
+            Screen::Lints => lints::figure(self),
         }
     }
 }

@@ -19,7 +19,7 @@ fn key(code: KeyCode) -> Message {
 
 /// Feeds the messages one at a time, each only after the one before was taken in; how often the
 /// terminal was drawn, the rates asked for, and how it ended.
-fn drive_slowly(messages: Vec<Message>) -> (usize, Vec<f64>, ExitStatus) {
+fn drive_slowly(messages: Vec<Message>) -> (usize, Vec<Ask>, ExitStatus) {
     let (sender, receiver) = sync_channel(0);
     let (rates, asked) = channel();
     let feeder = std::thread::spawn(move || {
@@ -58,7 +58,7 @@ fn what_changes_is_drawn_and_rates_are_passed_on() {
         Message::Resize(100, 40),
         Message::Signal(15),
     ];
-    assert_eq!(drive_slowly(messages), (4, vec![8.0], ExitStatus::Signal(15)));
+    assert_eq!(drive_slowly(messages), (4, vec![Ask::Rate(8.0)], ExitStatus::Signal(15)));
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn the_source_thread_ends_with_its_listener() {
     // The thread drops its end of the rates when it ends.
     let ended = (0..500).any(|_| {
         std::thread::sleep(Duration::from_millis(10));
-        rates.send(1.0).is_err()
+        rates.send(Ask::Rate(1.0)).is_err()
     });
     assert!(ended);
 }
@@ -96,6 +96,7 @@ fn a_source_that_panics_ends_the_interface() {
             panic!("a source that panics, on purpose")
         }
         fn request_rate(&mut self, _: f64) {}
+        fn request_superblock(&mut self, _: u32) {}
     }
     let (sender, messages) = sync_channel(4);
     let (_rates, asked) = channel();

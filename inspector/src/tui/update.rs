@@ -11,7 +11,7 @@ use super::events;
 use super::filter::Filter;
 use super::keys::{self, Action};
 use super::model::{Connection, Frozen, Model, Overlay, Screen, Silence};
-use super::screens::{classes, explain, help};
+use super::screens::{classes, explain, heaps, help, large, lints, map, stream};
 use super::view;
 use super::{ExitStatus, RATES_HZ};
 use crate::source::SourceEvent;
@@ -50,13 +50,18 @@ pub struct Commands {
     pub clear: bool,
     /// Ask the source for so many states a second.
     pub rate_hz: Option<f64>,
+    /// Ask the source for a close look at this superblock.
+    pub superblock: Option<u32>,
     /// Leave.
     pub quit: Option<ExitStatus>,
 }
 
 impl Commands {
-    const NOTHING: Self = Self { redraw: false, clear: false, rate_hz: None, quit: None };
-    const REDRAW: Self = Self { redraw: true, ..Self::NOTHING };
+    /// Nothing.
+    pub const NOTHING: Self =
+        Self { redraw: false, clear: false, rate_hz: None, superblock: None, quit: None };
+    /// Draw what has changed.
+    pub const REDRAW: Self = Self { redraw: true, ..Self::NOTHING };
 
     fn quit(status: ExitStatus) -> Self {
         Self { quit: Some(status), ..Self::NOTHING }
@@ -72,6 +77,7 @@ impl Commands {
             redraw: self.redraw || later.redraw,
             clear: self.clear || later.clear,
             rate_hz: later.rate_hz.or(self.rate_hz),
+            superblock: later.superblock.or(self.superblock),
             quit: self.quit.or(later.quit),
         }
     }
@@ -179,9 +185,35 @@ fn on_key(model: &mut Model, key: KeyEvent) -> Commands {
         edit_filter(model, key);
         return Commands::REDRAW;
     }
+    if model.overlay == Overlay::None && is_typing(model) {
+        if key.modifiers == KeyModifiers::CONTROL && key.code == KeyCode::Char('c') {
+            return quit(model);
+        }
+        match model.screen {
+            Screen::Map => map::edit(model, key),
+            Screen::Heaps => heaps::edit(model, key),
+            Screen::Large => large::edit(model, key),
+            Screen::Events => stream::edit(model, key),
+            Screen::Lints => lints::edit(model, key),
+            Screen::Overview | Screen::Classes | Screen::States => {}
+        }
+        return Commands::REDRAW;
+    }
     match keys::action(model.screen, key) {
         Some(action) => perform(model, action),
         None => Commands::NOTHING,
+    }
+}
+
+/// Whether keys are text on the screen shown.
+fn is_typing(model: &Model) -> bool {
+    match model.screen {
+        Screen::Map => map::is_typing(model),
+        Screen::Heaps => heaps::is_typing(model),
+        Screen::Large => large::is_typing(model),
+        Screen::Events => stream::is_typing(model),
+        Screen::Lints => lints::is_typing(model),
+        Screen::Overview | Screen::Classes | Screen::States => false,
     }
 }
 
@@ -245,14 +277,28 @@ fn perform(model: &mut Model, action: Action) -> Commands {
             Screen::Overview => model.overview.zoomed = !model.overview.zoomed,
             Screen::States => model.states.zoomed = !model.states.zoomed,
             Screen::Classes => return Commands::NOTHING,
+            _ => return act(model, action),
         },
         action => match model.screen {
             Screen::Overview => cursor::on_overview(model, action),
             Screen::Classes => cursor::on_classes(model, action),
             Screen::States => cursor::on_states(model, action),
+            _ => return act(model, action),
         },
     }
     Commands::REDRAW
+}
+
+/// An action on a screen that takes its own.
+fn act(model: &mut Model, action: Action) -> Commands {
+    match model.screen {
+        Screen::Map => map::act(model, action),
+        Screen::Heaps => heaps::act(model, action),
+        Screen::Large => large::act(model, action),
+        Screen::Events => stream::act(model, action),
+        Screen::Lints => lints::act(model, action),
+        Screen::Overview | Screen::Classes | Screen::States => Commands::NOTHING,
+    }
 }
 
 fn show(model: &mut Model, screen: Screen) {
@@ -308,6 +354,11 @@ fn back(model: &mut Model) {
         Screen::States if model.states.edge.is_some() => model.states.edge = None,
         Screen::States if model.states.zoomed => model.states.zoomed = false,
         Screen::States => model.states.event = None,
+        Screen::Map => map::back(model),
+        Screen::Heaps => heaps::back(model),
+        Screen::Large => large::back(model),
+        Screen::Events => stream::back(model),
+        Screen::Lints => lints::back(model),
     }
 }
 
@@ -348,8 +399,15 @@ fn on_mouse(model: &mut Model, mouse: MouseEvent) -> Commands {
                 show(model, screen);
                 return Commands::REDRAW;
             }
-            if model.screen != Screen::Classes {
-                return Commands::NOTHING;
+            let (column, row) = (mouse.column, mouse.row);
+            match model.screen {
+                Screen::Classes => {}
+                Screen::Map => return map::click(model, column, row),
+                Screen::Heaps => return heaps::click(model, column, row),
+                Screen::Large => return large::click(model, column, row),
+                Screen::Events => return stream::click(model, column, row),
+                Screen::Lints => return lints::click(model, column, row),
+                Screen::Overview | Screen::States => return Commands::NOTHING,
             }
             let Some(hit) = classes::hit(model, mouse.column, mouse.row) else {
                 return Commands::NOTHING;

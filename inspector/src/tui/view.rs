@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   header   name, pid, badge, rate, protocol, drops, the agent's cost
-//!   tabs     1 Overview  2 Classes  5 States
+//!   tabs     1 Overview  2 Classes  3 Map  4 Heaps  5 States  6 Large  7 Events  8 Lints
 //!   body     the screen, below a line that says so if the connection ended
 //!   footer   the keys
 //! ```
@@ -18,7 +18,9 @@ use ratatui::widgets::{Paragraph, Widget, Wrap};
 
 use super::keys;
 use super::model::{Connection, Model, Overlay, Screen};
-use super::screens::{classes, connection, explain, help, overview, paint, states};
+use super::screens::{
+    classes, connection, explain, heaps, help, large, lints, map, overview, paint, states, stream,
+};
 use super::theme::Hue;
 use crate::format;
 use lfalloc_protocol::message::state;
@@ -46,7 +48,7 @@ fn draw(model: &Model, buf: &mut Buffer, area: Rect) {
         return;
     }
     paint::line(buf, area, 0, &header(model, area.width));
-    paint::line(buf, area, 1, &tabs(model));
+    paint::line(buf, area, 1, &tabs(model, area.width));
     draw_uptime(buf, area, model);
     let mut body = body_of(area);
     match model.shown() {
@@ -61,6 +63,11 @@ fn draw(model: &Model, buf: &mut Buffer, area: Rect) {
                 Screen::Overview => overview::draw(buf, body, model, data),
                 Screen::Classes => classes::draw(buf, body, model, data),
                 Screen::States => states::draw(buf, body, model, data),
+                Screen::Map => map::draw(buf, body, model, data),
+                Screen::Heaps => heaps::draw(buf, body, model, data),
+                Screen::Large => large::draw(buf, body, model, data),
+                Screen::Events => stream::draw(buf, body, model, data),
+                Screen::Lints => lints::draw(buf, body, model, data),
             }
         }
     }
@@ -201,25 +208,49 @@ fn header(model: &Model, width: u16) -> Line<'static> {
     Line::from(spans)
 }
 
-/// Each tab with its first cell and the one after its last.
-fn tab_cells() -> [(Screen, u16, u16); Screen::ALL.len()] {
-    let mut x = 1;
-    Screen::ALL.map(|screen| {
-        let width = screen.title().len() as u16 + 4;
-        let cells = (screen, x, x + width);
-        x += width + 1;
-        cells
-    })
+/// A tab, and how it is written.
+struct Tab {
+    screen: Screen,
+    text: String,
+    /// Its first cell, and the one after its last.
+    cells: std::ops::Range<u16>,
 }
 
-fn tabs(model: &Model) -> Line<'static> {
+/// The tabs on a terminal of that width: with room, without, or shortened to what tells them apart.
+fn tab_row(model: &Model, width: u16) -> Vec<Tab> {
+    let shortest = |screen: Screen| {
+        let letters = if screen == model.screen { 12 } else { 3 };
+        screen.title().chars().take(letters).collect::<String>()
+    };
+    let roomy = |screen: Screen| format!(" {} {} ", screen.digit(), screen.title());
+    let tight = |screen: Screen| format!("{} {} ", screen.digit(), screen.title());
+    let short = |screen: Screen| format!("{} {} ", screen.digit(), shortest(screen));
+    let ways: [&dyn Fn(Screen) -> String; 3] = [&roomy, &tight, &short];
+    let mut tabs = Vec::new();
+    for way in ways {
+        let mut x = 1;
+        tabs.clear();
+        for screen in Screen::ALL {
+            let text = way(screen);
+            let end = x + text.chars().count() as u16;
+            tabs.push(Tab { screen, text, cells: x..end });
+            x = end + 1;
+        }
+        if x <= width + 1 {
+            break;
+        }
+    }
+    tabs
+}
+
+fn tabs(model: &Model, width: u16) -> Line<'static> {
     let theme = &model.theme;
     let mut spans = Vec::new();
-    for (screen, ..) in tab_cells() {
-        let chosen = screen == model.screen;
+    for tab in tab_row(model, width) {
+        let chosen = tab.screen == model.screen;
         let style = if chosen { theme.selected().patch(theme.strong()) } else { theme.faint() };
         spans.push(Span::raw(" "));
-        spans.push(Span::styled(format!(" {} {} ", screen.digit(), screen.title()), style));
+        spans.push(Span::styled(tab.text, style));
     }
     Line::from(spans)
 }
@@ -230,10 +261,10 @@ pub fn tab_at(model: &Model, column: u16, row: u16) -> Option<Screen> {
     if row != 1 || model.size.0 < LEAST.0 || model.size.1 < LEAST.1 {
         return None;
     }
-    tab_cells()
+    tab_row(model, model.size.0)
         .into_iter()
-        .find(|&(_, from, to)| (from..to).contains(&column))
-        .map(|(screen, ..)| screen)
+        .find(|tab| tab.cells.contains(&column))
+        .map(|tab| tab.screen)
 }
 
 fn draw_uptime(buf: &mut Buffer, area: Rect, model: &Model) {
@@ -244,7 +275,7 @@ fn draw_uptime(buf: &mut Buffer, area: Rect, model: &Model) {
         data.picture.hello.allocator_version.chars().take(12).collect::<String>()
     );
     let width = text.chars().count() as u16;
-    let free = tab_cells().last().map_or(0, |&(_, _, end)| end) + 2;
+    let free = tab_row(model, area.width).last().map_or(0, |tab| tab.cells.end) + 2;
     if free + width <= area.width {
         paint::text(buf, area, (area.width - width, 1), &text, model.theme.faint());
     }

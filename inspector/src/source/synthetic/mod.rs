@@ -348,6 +348,8 @@ impl Source for SyntheticSource {
     fn request_rate(&mut self, hz: f64) {
         self.interval = Duration::from_secs_f64(1.0 / hz.clamp(0.1, 50.0));
     }
+
+    fn request_superblock(&mut self, _id: u32) {}
 }
 
 /// Steps of 16 bytes up to 128, then eight to a doubling up to 32 KiB; at least 8 blocks in every

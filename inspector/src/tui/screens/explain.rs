@@ -48,6 +48,7 @@ pub fn explain(figure: Figure) -> Explanation {
         Figure::Column(column) => explain_column(column),
         Figure::Edge(edge) => explain_edge(edge),
         Figure::State(code) => explain_state(code),
+        Figure::Term(term) => explanation(term.title, term.what, term.unit, term.how, term.exact),
         Figure::Mapped
         | Figure::Live
         | Figure::Large

@@ -167,7 +167,7 @@ fn another_major_version_is_refused_by_name() {
     let mut fresh = Bench::new();
     let _ = fresh.say(SourceEvent::Connected(hello));
     let Connection::Failed(reason) = &fresh.model.connection else { panic!("refused") };
-    assert!(reason.contains("protocol 7.0") && reason.contains("speaks 1.0"), "{reason}");
+    assert!(reason.contains("protocol 7.0") && reason.contains("speaks 1.1"), "{reason}");
     assert!(fresh.model.live.is_none());
     assert_eq!(fresh.ask("q").quit, Some(ExitStatus::NeverConnected));
 }
@@ -324,7 +324,7 @@ fn tab_cycles_and_the_mouse_reaches_tabs_rows_and_headings() {
         let modifiers = KeyModifiers::NONE;
         update(&mut bench.model, Message::Mouse(MouseEvent { kind, column, row, modifiers }))
     };
-    for screen in [Screen::Classes, Screen::States, Screen::Overview] {
+    for screen in Screen::ALL.into_iter().cycle().skip(1).take(Screen::ALL.len()) {
         let _ = bench.key(KeyCode::Tab);
         assert_eq!(bench.model.screen, screen);
     }
