@@ -5,16 +5,19 @@
 //! if one heap points to it; a partial list holds exactly the PARTIAL ones of its class; every change
 //! of state is recorded and bumps the tag.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use lfalloc_protocol::message::{ClassInfo, LargeRecord, TransitionRecord, cause, state};
 
 use super::random::Random;
+use super::usage::Usage;
 
 /// Most blocks one reservation takes.
 const MAX_CREDITS: u32 = 64;
 /// EMPTY superblocks of one size that stay mapped.
 const KEPT_EMPTY: usize = 8;
+/// Transitions that can still be looked up.
+const KEPT_TRANSITIONS: usize = 8192;
 /// One update in this many loses to another thread that installed an active superblock meanwhile.
 const LOST_UPDATE_ODDS: u32 = 12;
 
@@ -53,12 +56,15 @@ pub(super) struct Heap {
     /// `[class][heap]`: the active superblock.
     pub(super) active: Vec<Vec<Option<u32>>>,
     pub(super) counters: Vec<Counters>,
+    pub(super) usage: Usage,
     pub(super) large: BTreeMap<u32, LargeRecord>,
     pub(super) large_allocations: u64,
     pub(super) large_frees: u64,
     /// Recorded since they were last taken.
     pub(super) transitions: Vec<TransitionRecord>,
     pub(super) transitions_seen: u64,
+    /// The newest ones, taken or not.
+    pub(super) history: VecDeque<TransitionRecord>,
     /// Superblocks that changed since they were last taken.
     pub(super) changed: BTreeSet<u32>,
     pub(super) now_ns: u64,
@@ -78,11 +84,13 @@ impl Heap {
             superblocks: Vec::new(),
             active: vec![vec![None; heaps]; count],
             counters: vec![Counters::default(); count],
+            usage: Usage::new(&classes, heaps, seed),
             large: BTreeMap::new(),
             large_allocations: 0,
             large_frees: 0,
             transitions: Vec::new(),
             transitions_seen: 0,
+            history: VecDeque::new(),
             changed: BTreeSet::new(),
             now_ns: 0,
             random: Random::new(seed),
@@ -104,11 +112,13 @@ impl Heap {
             let roll = self.random.below(100);
             let heaps = self.active[class].len();
             let idle = (0..heaps).find(|&heap| self.active[class][heap].is_none());
+            let mut owner = self.usage.some_heap();
             if let (Some(heap), 0..20) = (idle, roll) {
                 let live = self.random.below(maxcount / 2);
                 let credits = MAX_CREDITS.min(maxcount - live);
                 self.set(id, state::ACTIVE, maxcount - live - credits, credits);
                 self.active[class][heap] = Some(id);
+                owner = heap;
             } else if roll < 60 {
                 self.set(id, state::FULL, 0, 0);
             } else if roll < 95 {
@@ -124,8 +134,14 @@ impl Heap {
             let superblock = self.superblocks[id as usize];
             let live = self.live(&superblock);
             let past = u64::from(self.random.below(1 << 20));
-            self.counters[class].allocations += u64::from(live) + past;
-            self.counters[class].frees += past;
+            self.allocated(class, owner, u64::from(live) + past);
+            self.freed(class, owner, past);
+            self.usage.ran_dry(class, owner);
+            self.usage.refilled(
+                class,
+                owner,
+                1 + (u64::from(live) + past) / u64::from(MAX_CREDITS),
+            );
         }
         self.now_ns = 90_000_000_000;
         self.transitions.clear();
@@ -142,17 +158,32 @@ impl Heap {
 
     /// One allocation of `class` by heap `heap`: Figures 3 to 7.
     pub(super) fn malloc(&mut self, class: usize, heap: usize) {
-        self.counters[class].allocations += 1;
+        self.allocated(class, heap, 1);
         if self.random.below(40) == 0 {
             self.counters[class].retries += 1 + u64::from(self.random.below(3));
         }
         if let Some(id) = self.active[class][heap] {
             self.malloc_from_active(class, heap, id);
-        } else if let Some(id) = self.partial[class].pop() {
+            return;
+        }
+        self.usage.ran_dry(class, heap);
+        if let Some(id) = self.partial[class].pop() {
             self.malloc_from_partial(class, heap, id);
         } else {
             self.malloc_from_new(class, heap);
         }
+    }
+
+    /// Counts `blocks` handed out, by the front or by the heap itself.
+    pub(super) fn allocated(&mut self, class: usize, heap: usize, blocks: u64) {
+        self.counters[class].allocations += blocks;
+        self.usage.allocated(class, heap, blocks);
+    }
+
+    /// Counts `blocks` given back.
+    pub(super) fn freed(&mut self, class: usize, heap: usize, blocks: u64) {
+        self.counters[class].frees += blocks;
+        self.usage.freed(class, heap, blocks);
     }
 
     fn malloc_from_active(&mut self, class: usize, heap: usize, id: u32) {
@@ -168,10 +199,12 @@ impl Heap {
             // Another thread found the heap empty for a moment and installed its own.
             self.active[class][heap] = None;
             self.transition(id, state::PARTIAL, cause::UPDATE_ACTIVE);
+            self.usage.ran_dry(class, heap);
             self.malloc_from_new(class, heap);
-            self.counters[class].allocations += 1;
+            self.allocated(class, heap, 1);
             self.partial[class].push(id);
         } else {
+            self.usage.refilled(class, heap, 1);
             let more = count.min(MAX_CREDITS);
             let superblock = self.touch(id);
             superblock.count -= more;
@@ -190,6 +223,7 @@ impl Heap {
             superblock.count -= 1 + more;
             superblock.credits = more;
             self.active[class][heap] = Some(id);
+            self.usage.refilled(class, heap, 1);
             self.transition(id, state::ACTIVE, cause::MALLOC_FROM_PARTIAL);
         }
     }
@@ -215,15 +249,16 @@ impl Heap {
         superblock.credits = (maxcount - 1).min(MAX_CREDITS);
         superblock.count = maxcount - 1 - superblock.credits;
         self.active[class][heap] = Some(id);
+        self.usage.refilled(class, heap, 1);
         self.transition(id, state::ACTIVE, cause::MALLOC_FROM_NEW_SB);
     }
 
     /// One free of a block of `class`, if any is live: Figure 2.
-    pub(super) fn free(&mut self, class: usize) {
+    pub(super) fn free(&mut self, class: usize, heap: usize) {
         let Some(id) = self.pick_live(class) else {
             return;
         };
-        self.counters[class].frees += 1;
+        self.freed(class, heap, 1);
         let maxcount = self.maxcount(class);
         let superblock = self.touch(id);
         superblock.count += 1;
@@ -242,7 +277,7 @@ impl Heap {
     }
 
     /// Frees all blocks of a FULL superblock of `class` at once, if there is one.
-    pub(super) fn free_batch(&mut self, class: usize) {
+    pub(super) fn free_batch(&mut self, class: usize, heap: usize) {
         let found = self.members[class]
             .iter()
             .copied()
@@ -252,7 +287,7 @@ impl Heap {
         if self.counters[class].cached > 0 {
             return;
         }
-        self.counters[class].frees += u64::from(maxcount);
+        self.freed(class, heap, u64::from(maxcount));
         self.touch(id).count = maxcount;
         self.retire(id, cause::FREE_BATCH);
     }
@@ -333,7 +368,7 @@ impl Heap {
         None
     }
 
-    fn maxcount(&self, class: usize) -> u32 {
+    pub(super) fn maxcount(&self, class: usize) -> u32 {
         self.classes[class].blocks_per_superblock
     }
 
@@ -406,14 +441,11 @@ impl Heap {
         let from = std::mem::replace(&mut superblock.state, to);
         let (class, tag) = (superblock.class, superblock.tag);
         self.transitions_seen += 1;
-        self.transitions.push(TransitionRecord {
-            uptime_ns,
-            superblock: id,
-            class,
-            from,
-            to,
-            cause,
-            tag,
-        });
+        let record = TransitionRecord { uptime_ns, superblock: id, class, from, to, cause, tag };
+        self.transitions.push(record);
+        if self.history.len() == KEPT_TRANSITIONS {
+            self.history.pop_front();
+        }
+        self.history.push_back(record);
     }
 }

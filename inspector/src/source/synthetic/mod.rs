@@ -4,17 +4,19 @@
 //! state diagram, and the parts of every state sum to what is mapped, except in the states that say
 //! that they are not consistent.
 
+mod detail;
 mod heap;
 mod random;
+mod usage;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use lfalloc_protocol::codec::{MAX_PAYLOAD_BYTES, encode_into};
 use lfalloc_protocol::message::{
-    ClassInfo, ClassRecord, Classes, HeapRecord, Heaps, Hello, Kind, LargeBlocks, MAGIC, MAJOR,
-    MINOR, Parts, StateBegin, StateEnd, SuperblockRecord, Superblocks, Transitions, backing,
-    feature, state,
+    ClassInfo, ClassRecord, Classes, HeapCounters, HeapRecord, Heaps, Hello, Kind, LargeBlocks,
+    MAGIC, MAJOR, MINOR, Parts, SizeSamples, StateBegin, StateEnd, SuperblockRecord, Superblocks,
+    Transitions, backing, feature, state,
 };
 use serde::Serialize;
 
@@ -69,6 +71,8 @@ pub struct SyntheticSource {
     options: Synthetic,
     heap: Heap,
     queue: VecDeque<SourceEvent>,
+    /// Superblocks asked for and not answered yet.
+    asked: VecDeque<u32>,
     buffer: Vec<u8>,
     sequence: u64,
     interval: Duration,
@@ -87,6 +91,7 @@ impl SyntheticSource {
         Self {
             heap,
             queue: VecDeque::from([SourceEvent::Connected(hello), process]),
+            asked: VecDeque::new(),
             buffer: vec![0; MAX_PAYLOAD_BYTES],
             sequence: 0,
             interval: Duration::from_millis(250),
@@ -119,23 +124,23 @@ impl SyntheticSource {
             let counters = &mut heap.counters[class];
             if allocates && counters.cached > 0 {
                 counters.cached -= 1;
-                counters.allocations += 1;
+                heap.allocated(class, cpu, 1);
                 return;
             }
             if !allocates && counters.cached < 32 && counters.allocations > counters.frees {
                 counters.cached += 1;
-                counters.frees += 1;
+                heap.freed(class, cpu, 1);
                 return;
             }
         }
         if operation.is_multiple_of(1021) {
             heap.purge(class, cpu);
         } else if operation.is_multiple_of(1531) {
-            heap.free_batch(class);
+            heap.free_batch(class, cpu);
         } else if allocates {
             heap.malloc(class, cpu);
         } else {
-            heap.free(class);
+            heap.free(class, cpu);
         }
     }
 
@@ -150,8 +155,11 @@ impl SyntheticSource {
         );
         let classes = self.class_records();
         self.queue_frame(Kind::CLASSES, &Classes { records: classes.clone() });
+        self.queue_frame(Kind::SIZE_SAMPLES, &SizeSamples { records: self.heap.usage.samples() });
         let heaps = Heaps { first: true, records: self.heap_records() };
         self.queue_frame(Kind::HEAPS, &heaps);
+        let counters = HeapCounters { records: self.heap.usage.take_counters(full) };
+        self.queue_frame(Kind::HEAP_COUNTERS, &counters);
         let changed = std::mem::take(&mut self.heap.changed);
         let ids: Vec<u32> = if full {
             (0..self.heap.superblocks.len() as u32).collect()
@@ -182,6 +190,18 @@ impl SyntheticSource {
                 Transitions { missed: std::mem::take(&mut missed) as u64, records: chunk.to_vec() };
             self.queue_frame(Kind::TRANSITIONS, &transitions);
         }
+    }
+
+    fn queue_detail(&mut self, id: u32) {
+        let heap = &self.heap;
+        let known = heap.superblocks.get(id as usize);
+        let record = known.map(|_| self.superblock_record(id));
+        let blocks = known.map_or((0, 0), |superblock| {
+            let free = superblock.count + superblock.credits;
+            (heap.maxcount(usize::from(superblock.class)), free)
+        });
+        let answer = detail::detail(id, heap.now_ns, record, blocks, heap.history.iter());
+        self.queue_frame(Kind::SUPERBLOCK_DETAIL, &answer);
     }
 
     fn queue_frame<T: Serialize>(&mut self, kind: Kind, message: &T) {
@@ -317,6 +337,12 @@ impl SyntheticSource {
 
 impl Source for SyntheticSource {
     fn poll(&mut self, timeout: Duration) -> SourceEvent {
+        // Never within a state: that is queued whole.
+        if self.queue.is_empty()
+            && let Some(id) = self.asked.pop_front()
+        {
+            self.queue_detail(id);
+        }
         if let Some(event) = self.queue.pop_front() {
             return event;
         }
@@ -349,7 +375,9 @@ impl Source for SyntheticSource {
         self.interval = Duration::from_secs_f64(1.0 / hz.clamp(0.1, 50.0));
     }
 
-    fn request_superblock(&mut self, _id: u32) {}
+    fn request_superblock(&mut self, id: u32) {
+        self.asked.push_back(id);
+    }
 }
 
 /// Steps of 16 bytes up to 128, then eight to a doubling up to 32 KiB; at least 8 blocks in every

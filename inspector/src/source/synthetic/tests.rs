@@ -1,6 +1,9 @@
 //! Aim: the made-up heap may be trusted as a stand-in: its transitions are those of the state
 //! diagram and continue each other, its books balance, and equal seeds give equal frames.
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+
+use lfalloc_protocol::codec::decode;
+use lfalloc_protocol::message::{SuperblockDetail, bitmap};
 
 use super::*;
 use crate::picture::{Applied, Picture};
@@ -113,4 +116,93 @@ fn a_hundred_thousand_superblocks_come_in_frames_within_the_limit() {
             assert_eq!(picture.superblocks.len(), 100_000);
         }
     });
+}
+
+/// Aim: heap counters and samples say the same as the classes, and an update holds only what
+/// changed. Method: compare sums in every state; compare each update with the records before.
+#[test]
+fn counters_and_samples_agree_with_the_classes() {
+    let mut before = BTreeMap::new();
+    let mut unchanged = 0;
+    run(Synthetic { magazines: true, ..Synthetic::default() }, 30, |picture, applied| {
+        if applied != Applied::State {
+            return;
+        }
+        for class in &picture.classes {
+            let heaps = picture.counters.range((class.class, 0)..=(class.class, u16::MAX));
+            let sum = heaps.fold((0, 0), |(allocations, frees), (_, counter)| {
+                assert!(counter.ran_dry <= counter.allocations, "{counter:?}");
+                (allocations + counter.allocations, frees + counter.frees)
+            });
+            assert_eq!(sum, (class.allocations, class.frees), "class {}", class.class);
+        }
+        for sample in &picture.samples {
+            let class = usize::from(sample.class);
+            let bytes = |class: usize| u64::from(picture.hello.classes[class].block_bytes);
+            let sizes = bytes(class) - class.checked_sub(1).map_or(0, bytes);
+            assert!(sample.slack_sum <= sample.samples * (sizes - 1), "{sample:?}");
+            // Cauchy and Schwarz: a variance is not negative.
+            assert!(
+                u128::from(sample.slack_sum).pow(2)
+                    <= u128::from(sample.samples) * u128::from(sample.slack_squares),
+                "{sample:?}"
+            );
+            let heaps = picture.counters.range((sample.class, 0)..=(sample.class, u16::MAX));
+            let refills: u64 = heaps.map(|(_, counter)| counter.refills).sum();
+            assert_eq!(refills, sample.samples, "every refill is sampled");
+        }
+        unchanged += before.iter().filter(|(key, old)| picture.counters[*key] == **old).count();
+        before.clone_from(&picture.counters);
+    });
+    assert!(unchanged > 0, "some heap must rest now and then");
+}
+
+/// The answer about superblock `id`; the source must be between two states.
+fn look(source: &mut SyntheticSource, id: u32) -> SuperblockDetail {
+    source.request_superblock(id);
+    loop {
+        match source.poll(Duration::ZERO) {
+            SourceEvent::Frame(Kind::SUPERBLOCK_DETAIL, payload) => {
+                return decode(&payload).expect("well formed");
+            }
+            SourceEvent::Quiet | SourceEvent::Gone(_) => panic!("no answer"),
+            _ => {}
+        }
+    }
+}
+
+/// Aim: a close look agrees with the superblock's record, whatever its state. Method: look at every
+/// superblock of a heap in motion, and at one that does not exist.
+#[test]
+fn a_close_look_agrees_with_the_record() {
+    let mut source = SyntheticSource::new(Synthetic { superblocks: 200, ..Synthetic::default() });
+    for _ in 0..400 {
+        source.poll(Duration::ZERO);
+    }
+    let (mut kinds, mut transitions) = ([0; 3], 0);
+    for id in 0..source.heap.superblocks.len() as u32 {
+        let detail = look(&mut source, id);
+        let record = detail.record.expect("it exists");
+        kinds[usize::from(detail.bitmap_is)] += 1;
+        if record.backing == backing::MAPPED {
+            let blocks = source.heap.classes[usize::from(record.class)].blocks_per_superblock;
+            assert_eq!(detail.free.len(), blocks.div_ceil(64) as usize);
+            let set: u32 = detail.free.iter().map(|word| word.count_ones()).sum();
+            assert_eq!(set, u32::from(record.count) + u32::from(record.credits), "{record:?}");
+            let avail = usize::from(record.avail);
+            assert!(set == 0 || detail.free[avail / 64] >> (avail % 64) & 1 == 1);
+        } else {
+            assert_eq!((detail.bitmap_is, detail.free.len()), (bitmap::NONE, 0));
+        }
+        transitions += detail.transitions.len();
+        assert!(detail.transitions.iter().all(|transition| transition.superblock == id));
+        assert!(detail.transitions.is_sorted_by_key(|transition| transition.tag));
+        if let Some(last) = detail.transitions.last() {
+            assert_eq!((last.tag, last.to), (record.tag, record.state));
+        }
+    }
+    assert!(kinds.iter().all(|&count| count > 0), "{kinds:?}");
+    assert!(transitions > 0);
+    let nothing = look(&mut source, u32::MAX);
+    assert_eq!((nothing.record, nothing.bitmap_is), (None, bitmap::NONE));
 }
