@@ -22,7 +22,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::failure::{Failure, Outcome, is_closed_pipe};
 use crate::target::{Choice, Selector};
-use crate::{commands, doctor, process, tui};
+use crate::{commands, doctor, explain, process, tui};
 
 /// A terminal inspector for programs that run lfalloc.
 ///
@@ -131,6 +131,12 @@ enum Command {
         #[arg(long)]
         once: bool,
     },
+    /// Explain a figure or a word of the algorithm; without one, list them
+    Explain {
+        /// For example credits, external, PARTIAL, EXT%
+        #[arg(value_name = "WORD")]
+        words: Vec<String>,
+    },
     /// Check what watching a program needs, and say what to do about what is missing
     Doctor {
         /// Process id or name
@@ -186,6 +192,7 @@ fn start(arguments: Arguments) -> Outcome<ExitCode> {
         Command::Snapshot { target, output } => {
             commands::take_snapshot(&flags, &chosen(&flags, target), output.as_deref())
         }
+        Command::Explain { words } => explain::run(&words),
         Command::Doctor { target } => doctor::run(&chosen(&flags, target)),
         #[cfg(feature = "demo")]
         Command::Demo { pace, once } => {

@@ -15,6 +15,7 @@ mod connect_error;
 pub mod demo;
 pub mod discover;
 pub mod doctor;
+mod explain;
 pub mod failure;
 pub mod format;
 pub mod listing;

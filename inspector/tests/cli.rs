@@ -50,6 +50,20 @@ fn a_command_line_that_is_not_understood_ends_with_2() {
 }
 
 #[test]
+fn words_are_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = stdout_of(folder.path(), &["explain", "external", "fragmentation"]);
+    assert!(text.starts_with("external fragmentation\n") && text.contains("computed"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 78), "{text}");
+    let list = stdout_of(folder.path(), &["explain"]);
+    for word in list.lines() {
+        assert!(stdout_of(folder.path(), &["explain", word]).contains("what"), "{word}");
+    }
+    let line = failure_of(folder.path(), &["explain", "credts"]);
+    assert!(line.contains("did you mean 'credit'"), "{line}");
+}
+
+#[test]
 fn an_unknown_program_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let line = failure_of(folder.path(), &["top", "4294967295", "--once"]);
