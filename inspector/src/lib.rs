@@ -18,6 +18,7 @@ pub mod doctor;
 mod explain;
 pub mod failure;
 pub mod format;
+pub mod fragmentation;
 pub mod listing;
 pub mod picker;
 pub mod picture;

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use super::data::Data;
 use super::filter::Filter;
 use crate::format;
+use crate::fragmentation::Fragmentation;
 use crate::picture::ClassFigures;
 
 /// A column of the table.
@@ -30,6 +31,12 @@ pub enum Column {
     Waste,
     /// EXT%.
     External,
+    /// Superblocks of which less than a tenth is live.
+    Pinned,
+    /// Bytes that compaction would save.
+    Savings,
+    /// Rounding as a share of the live bytes.
+    Internal,
     /// Blocks in the front.
     Cached,
     /// Allocations per second.
@@ -40,7 +47,7 @@ pub enum Column {
 
 impl Column {
     /// All columns, from the left.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Class,
         Self::Block,
         Self::Active,
@@ -51,6 +58,9 @@ impl Column {
         Self::Utilisation,
         Self::Waste,
         Self::External,
+        Self::Pinned,
+        Self::Savings,
+        Self::Internal,
         Self::Cached,
         Self::Allocations,
         Self::Transitions,
@@ -70,6 +80,9 @@ impl Column {
             Self::Utilisation => "util",
             Self::Waste => "waste",
             Self::External => "EXT%",
+            Self::Pinned => "<10%",
+            Self::Savings => "save",
+            Self::Internal => "INT%",
             Self::Cached => "cached",
             Self::Allocations => "alloc/s",
             Self::Transitions => "trans/s",
@@ -86,6 +99,8 @@ impl Column {
             Self::Partial => "p",
             Self::Empty => "e",
             Self::External => "ext",
+            Self::Pinned => "pinned",
+            Self::Internal => "int",
             Self::Allocations => "alloc",
             Self::Transitions => "trans",
             other => other.title(),
@@ -98,7 +113,8 @@ impl Column {
         match self {
             Self::Class => 3,
             Self::Active | Self::Full | Self::Partial | Self::Empty => 5,
-            Self::Block | Self::Waste => 9,
+            Self::Block | Self::Waste | Self::Savings => 9,
+            Self::Pinned => 6,
             Self::Allocations | Self::Transitions => 8,
             _ => 7,
         }
@@ -111,13 +127,16 @@ impl Column {
             Self::Block | Self::Waste => 0,
             Self::Utilisation | Self::Live => 1,
             Self::External | Self::Partial => 2,
-            Self::Full => 3,
-            Self::Empty => 4,
-            Self::Active => 5,
-            Self::Allocations => 6,
-            Self::Transitions => 7,
-            Self::Cached => 8,
-            Self::Class => 9,
+            Self::Pinned => 3,
+            Self::Full => 4,
+            Self::Savings => 5,
+            Self::Empty => 6,
+            Self::Active => 7,
+            Self::Allocations => 8,
+            Self::Transitions => 9,
+            Self::Internal => 10,
+            Self::Cached => 11,
+            Self::Class => 12,
         }
     }
 
@@ -155,6 +174,9 @@ impl Column {
             Self::Utilisation => percent(row.figures.utilisation()),
             Self::Waste => Some(row.figures.waste_bytes() as f64),
             Self::External => percent(row.figures.external_fraction()),
+            Self::Pinned => Some(row.fragmentation.pinned as f64),
+            Self::Savings => Some(row.fragmentation.savings_bytes as f64),
+            Self::Internal => percent(row.fragmentation.internal_fraction()),
             Self::Cached => Some(record.cached_blocks as f64),
             Self::Allocations => row.allocations,
             Self::Transitions => row.transitions,
@@ -176,6 +198,9 @@ impl Column {
             Self::Utilisation => format::percent(row.figures.utilisation()),
             Self::Waste => format::bytes(row.figures.waste_bytes()),
             Self::External => format::percent(row.figures.external_fraction()),
+            Self::Pinned => format::count(row.fragmentation.pinned),
+            Self::Savings => format::bytes(row.fragmentation.savings_bytes),
+            Self::Internal => format::percent(row.fragmentation.internal_fraction()),
             Self::Cached => format::signed_count(record.cached_blocks),
             Self::Allocations => format::rate(row.allocations),
             Self::Transitions => format::rate(row.transitions),
@@ -188,6 +213,8 @@ impl Column {
 pub struct Row {
     /// What was counted.
     pub figures: ClassFigures,
+    /// What is lost in it.
+    pub fragmentation: Fragmentation,
     /// Allocations per second.
     pub allocations: Option<f64>,
     /// Transitions per second.
@@ -238,6 +265,7 @@ impl ClassTable {
                 let class = usize::from(figures.record.class);
                 Row {
                     figures: *figures,
+                    fragmentation: data.fragmentation.get(class).copied().unwrap_or_default(),
                     allocations: data.history.class_allocations(class),
                     transitions: data.history.class_transitions(class),
                     transitions_missed,

@@ -5,6 +5,7 @@ use lfalloc_protocol::message::{Hello, Kind, SuperblockDetail};
 use super::edge::EdgeCounts;
 use super::events::EventLog;
 use super::history::History;
+use crate::fragmentation::{self, Fragmentation};
 use crate::picture::{Applied, ClassFigures, Error, OCCUPANCY_STEPS, Picture};
 
 /// Everything one connection has told, in the forms the screens want. Cloned to freeze it.
@@ -24,6 +25,8 @@ pub struct Data {
     pub lost: u64,
     /// Figures of every class, by class number, of the last complete state.
     pub figures: Vec<ClassFigures>,
+    /// What is lost in every class, by class number, of the last complete state.
+    pub fragmentation: Vec<Fragmentation>,
     /// PARTIAL superblocks by occupancy, of the last complete state.
     pub occupancy: [u64; OCCUPANCY_STEPS],
     /// The last close look at a superblock.
@@ -45,6 +48,7 @@ impl Data {
             edges: EdgeCounts::default(),
             lost: 0,
             figures: Vec::new(),
+            fragmentation: Vec::new(),
             occupancy: [0; OCCUPANCY_STEPS],
             detail: None,
         }
@@ -58,6 +62,7 @@ impl Data {
         match self.picture.apply(kind, payload)? {
             Applied::State => {
                 self.figures = self.picture.figures().collect();
+                self.fragmentation = fragmentation::by_class(&self.picture);
                 self.occupancy = self.picture.partial_occupancy();
                 let missed = self.drops().saturating_add(self.picture.end.transitions_dropped);
                 self.history.record(&self.picture, self.edges, &self.class_transitions, missed);

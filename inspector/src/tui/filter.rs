@@ -117,7 +117,13 @@ mod tests {
             },
             record: ClassRecord { partial: 2, live_blocks: 16, ..ClassRecord::default() },
         };
-        Row { figures, allocations: Some(12.0), transitions: None, transitions_missed: false }
+        Row {
+            figures,
+            fragmentation: crate::fragmentation::Fragmentation::default(),
+            allocations: Some(12.0),
+            transitions: None,
+            transitions_missed: false,
+        }
     }
 
     #[test]

@@ -330,6 +330,29 @@ fn explain_column(column: Column) -> Explanation {
         ),
         Column::Waste => explain_figure(Figure::ClassWaste),
         Column::External => explain_figure(Figure::External),
+        Column::Pinned => explanation(
+            "<10%",
+            "Pinned superblocks: less than a tenth of each is live, but something is, so that none can go back to the \
+             system. Long-lived blocks among short-lived ones do this.",
+            "superblocks",
+            "Superblocks of the class that are not EMPTY with 0 < live blocks < 10 % of maxcount.",
+            CONSISTENT,
+        ),
+        Column::Savings => explanation(
+            "save",
+            "What would be free if the live blocks of the class lay as densely as they can. Blocks cannot be moved: \
+             it is a measure of what fragmentation costs.",
+            "bytes of superblocks",
+            "(superblocks in use − ⌈live blocks / maxcount⌉) × superblock size.",
+            CONSISTENT,
+        ),
+        Column::Internal => explanation(
+            "INT%",
+            "Estimated share of the live bytes that is rounding up from the requested size to the block.",
+            "percent of the class's live bytes",
+            "Mean slack of the sampled requests × live blocks / live bytes.",
+            "An estimate: a mean over sampled allocations, not over live blocks. Without samples there is none.",
+        ),
         Column::Cached => explanation(
             "cached",
             "Blocks of the class in magazines and depot.",
