@@ -87,7 +87,7 @@ impl Term {
 }
 
 /// `12`, `1.5m`, `64kib`, `50%`; all of the text, or it is no number.
-fn number(text: &str) -> Option<f64> {
+pub(super) fn number(text: &str) -> Option<f64> {
     let digits = text.find(|c: char| c.is_ascii_alphabetic() || c == '%').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let scale = match unit {

@@ -30,6 +30,7 @@ pub mod keys;
 pub mod model;
 pub mod screens;
 mod terminal;
+pub mod terms;
 pub mod theme;
 pub mod update;
 pub mod view;

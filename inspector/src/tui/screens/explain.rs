@@ -343,7 +343,7 @@ fn explain_column(column: Column) -> Explanation {
             "What would be free if the live blocks of the class lay as densely as they can. Blocks cannot be moved: \
              it is a measure of what fragmentation costs.",
             "bytes of superblocks",
-            "(superblocks in use − ⌈live blocks / maxcount⌉) × superblock size.",
+            "(superblocks in use − live blocks / maxcount, rounded up) × superblock size.",
             CONSISTENT,
         ),
         Column::Internal => explanation(
