@@ -19,6 +19,7 @@ mod explain;
 pub mod failure;
 pub mod format;
 pub mod fragmentation;
+pub mod lint;
 pub mod listing;
 pub mod picker;
 pub mod picture;

@@ -1,12 +1,29 @@
 //! What is known about the process: the picture, its past, and the events.
 
-use lfalloc_protocol::message::{Hello, Kind, SuperblockDetail};
+use std::collections::{BTreeMap, VecDeque};
+
+use lfalloc_protocol::message::{HeapCounter, Hello, Kind, SuperblockDetail};
 
 use super::edge::EdgeCounts;
 use super::events::EventLog;
 use super::history::History;
 use crate::fragmentation::{self, Fragmentation};
+use crate::lint::Watch;
 use crate::picture::{Applied, ClassFigures, Error, OCCUPANCY_STEPS, Picture};
+
+/// Between two of the counters that are kept.
+const PAST_STEP_NS: u64 = 1_000_000_000;
+/// How many are kept: rates are over one to two seconds.
+const PASTS: usize = 2;
+
+/// Counters of a while ago.
+#[derive(Clone, Debug)]
+struct Past {
+    uptime_ns: u64,
+    heaps: BTreeMap<(u16, u16), HeapCounter>,
+    /// Large blocks handed out and given back.
+    large: [u64; 2],
+}
 
 /// Everything one connection has told, in the forms the screens want. Cloned to freeze it.
 #[derive(Clone, Debug)]
@@ -27,10 +44,14 @@ pub struct Data {
     pub figures: Vec<ClassFigures>,
     /// What is lost in every class, by class number, of the last complete state.
     pub fragmentation: Vec<Fragmentation>,
+    /// What is amiss.
+    pub lints: Watch,
     /// PARTIAL superblocks by occupancy, of the last complete state.
     pub occupancy: [u64; OCCUPANCY_STEPS],
     /// The last close look at a superblock.
     pub detail: Option<SuperblockDetail>,
+    /// Counters of heaps and of large blocks a while ago, the oldest first.
+    past: VecDeque<Past>,
     /// Transitions seen by class.
     class_transitions: Vec<u64>,
 }
@@ -49,8 +70,10 @@ impl Data {
             lost: 0,
             figures: Vec::new(),
             fragmentation: Vec::new(),
+            lints: Watch::default(),
             occupancy: [0; OCCUPANCY_STEPS],
             detail: None,
+            past: VecDeque::new(),
         }
     }
 
@@ -62,7 +85,9 @@ impl Data {
         match self.picture.apply(kind, payload)? {
             Applied::State => {
                 self.figures = self.picture.figures().collect();
+                self.remember();
                 self.fragmentation = fragmentation::by_class(&self.picture);
+                self.lints.look(&self.picture, &self.fragmentation);
                 self.occupancy = self.picture.partial_occupancy();
                 let missed = self.drops().saturating_add(self.picture.end.transitions_dropped);
                 self.history.record(&self.picture, self.edges, &self.class_transitions, missed);
@@ -81,6 +106,58 @@ impl Data {
             Applied::Nothing | Applied::Totals(_) => return Ok(false),
         }
         Ok(true)
+    }
+
+    fn remember(&mut self) {
+        let picture = &self.picture;
+        let newest = self.past.back().map(|past| past.uptime_ns);
+        if newest.is_some_and(|newest| newest > picture.uptime_ns) {
+            // A clock that went back: differences would mean nothing.
+            self.past.clear();
+        }
+        if newest.is_none_or(|newest| newest + PAST_STEP_NS <= picture.uptime_ns) {
+            self.past.push_back(Past {
+                uptime_ns: picture.uptime_ns,
+                heaps: picture.counters.clone(),
+                large: [picture.end.large_allocations, picture.end.large_frees],
+            });
+        }
+        if self.past.len() > PASTS {
+            self.past.pop_front();
+        }
+    }
+
+    /// The counters of a while ago, and the seconds since.
+    fn while_ago(&self) -> Option<(&Past, f64)> {
+        let past = self.past.front()?;
+        let nanoseconds = self.picture.uptime_ns.checked_sub(past.uptime_ns)?;
+        (nanoseconds > 0).then(|| (past, nanoseconds as f64 / 1e9))
+    }
+
+    /// Allocations, frees, refills and times run dry of a heap, per second over the last one to two seconds; `None`
+    /// before there are two states, and without counters.
+    #[must_use]
+    pub fn heap_rates(&self, class: u16, heap: u16) -> Option<[f64; 4]> {
+        let (past, seconds) = self.while_ago()?;
+        let now = self.picture.counters.get(&(class, heap))?;
+        // A heap that was not used then had counted nothing.
+        let then = past.heaps.get(&(class, heap)).copied().unwrap_or_default();
+        let rate = |now: u64, then: u64| now.wrapping_sub(then) as f64 / seconds;
+        Some([
+            rate(now.allocations, then.allocations),
+            rate(now.frees, then.frees),
+            rate(now.refills, then.refills),
+            rate(now.ran_dry, then.ran_dry),
+        ])
+    }
+
+    /// Large blocks handed out and given back per second, over the last one to two seconds.
+    #[must_use]
+    pub fn large_rates(&self) -> Option<[f64; 2]> {
+        let (past, seconds) = self.while_ago()?;
+        let end = &self.picture.end;
+        let rate = |now: u64, then: u64| now.wrapping_sub(then) as f64 / seconds;
+        Some([rate(end.large_allocations, past.large[0]), rate(end.large_frees, past.large[1])])
     }
 
     /// Transitions that this viewer never saw: missing in the log, or not recorded by the program.

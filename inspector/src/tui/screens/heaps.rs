@@ -1,53 +1,378 @@
-//! Screen 4: heaps.
+//! Screen 4: heap headers, their active superblock and its credits.
 
+use lfalloc_protocol::message::state;
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::KeyEvent;
 use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::Line;
 
-use super::paint;
+use super::list::{self, Column, Row};
+use super::{map, paint};
+use crate::format;
 use crate::tui::data::Data;
 use crate::tui::figure::Figure;
 use crate::tui::glossary::Term;
 use crate::tui::keys::Action;
-use crate::tui::model::Model;
+use crate::tui::model::{Model, Screen};
+use crate::tui::theme::Theme;
 use crate::tui::update::Commands;
+use crate::tui::view;
 
-/// What `x` explains on this screen.
-pub const TERMS: &[Term] = &[];
+/// Blocks that a heap reserves at a time, at most.
+const MAX_CREDITS: u32 = 64;
+/// Cells of the gauge of credits.
+const GAUGE: usize = 8;
+
+const COLUMNS: &[Column] = &[
+    Column { title: "block", name: "block", width: 9, dispensable: 0 },
+    Column { title: "heap", name: "heap", width: 5, dispensable: 0 },
+    Column { title: "active", name: "active", width: 11, dispensable: 3 },
+    Column { title: "credits", name: "credits", width: 13, dispensable: 0 },
+    Column { title: "reserved", name: "reserved", width: 9, dispensable: 4 },
+    Column { title: "free", name: "free", width: 11, dispensable: 5 },
+    Column { title: "alloc/s", name: "alloc", width: 8, dispensable: 6 },
+    Column { title: "free/s", name: "frees", width: 8, dispensable: 8 },
+    Column { title: "refill/s", name: "refills", width: 9, dispensable: 1 },
+    Column { title: "dry/s", name: "dry", width: 7, dispensable: 2 },
+    Column { title: "dry, ever", name: "dried", width: 10, dispensable: 7 },
+];
+const NAMES: &[&str] = &[
+    "block", "heap", "active", "credits", "reserved", "free", "alloc", "frees", "refills", "dry",
+    "dried",
+];
+
+/// What `x` explains on this screen: one term for each column.
+pub const TERMS: &[Term] = &[
+    term(
+        &["heap block"],
+        "block",
+        "The size class of the heap header.",
+        "bytes of a block",
+        "Fixed.",
+    ),
+    term(
+        &["heap number"],
+        "heap",
+        "Number of the heap within its class: the processor whose threads allocate from it.",
+        "one heap",
+        "Threads find it by their processor; any heap would be correct.",
+    ),
+    term(
+        &["active superblock"],
+        "active",
+        "The ACTIVE superblock that the header points to; - if it has none, and the next allocation looks for one.",
+        "number of a superblock",
+        "The active word of the header [0030].",
+    ),
+    term(
+        &["credits of a heap"],
+        "credits",
+        "Blocks that the heap has reserved of its active superblock; the gauge is full at 64.",
+        "blocks",
+        "The credits field plus one [0031].",
+    ),
+    term(
+        &["reserved bytes"],
+        "reserved",
+        "What those blocks amount to: only this heap can hand them out.",
+        "bytes",
+        "Credits × block size.",
+    ),
+    term(
+        &["free of the active superblock"],
+        "free",
+        "Free blocks of the active superblock that are not reserved, of all it has.",
+        "blocks",
+        "count and maxcount of its descriptor.",
+    ),
+    term(
+        &["heap allocations"],
+        "alloc/s",
+        "Blocks handed out from this heap.",
+        "per second",
+        "Difference of the heap's counter over the last seconds.",
+    ),
+    term(
+        &["heap frees"],
+        "free/s",
+        "Blocks given back by threads that ran on this heap's processor, whichever heap they came from.",
+        "per second",
+        "Difference of the heap's counter over the last seconds.",
+    ),
+    term(
+        &["refills", "refill", "refill/s"],
+        "refill/s",
+        "How often the heap reserved new blocks: credits taken from the anchor, or a superblock installed. Each costs a \
+         compare-and-swap more than an allocation that finds credits.",
+        "per second",
+        "Difference of the heap's counter over the last seconds.",
+    ),
+    term(
+        &["ran dry", "dry", "dry/s"],
+        "dry/s",
+        "How often an allocation found no active superblock and had to look in the partial list, or take a new one.",
+        "per second",
+        "Difference of the heap's counter over the last seconds.",
+    ),
+    term(
+        &["ran dry ever"],
+        "dry, ever",
+        "The same, since the program started.",
+        "times",
+        "The heap's counter.",
+    ),
+];
+
+const fn term(
+    words: &'static [&'static str],
+    title: &'static str,
+    what: &'static str,
+    unit: &'static str,
+    how: &'static str,
+) -> Term {
+    Term {
+        words,
+        title,
+        what,
+        unit,
+        how,
+        exact: "Each header is read with one load; counters are exact, rates are their difference. An agent of protocol \
+                1.0 tells no counters of heaps.",
+    }
+}
+
+/// Whose figures a row holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Group {
+    /// One header.
+    #[default]
+    Header,
+    /// All headers of a processor.
+    Heap,
+    /// All headers of a class.
+    Class,
+}
 
 /// What the screen remembers.
-#[derive(Clone, Debug, Default)]
-pub struct Cursor {}
+#[derive(Clone, Debug)]
+pub struct Cursor {
+    /// Cursor, order and filter.
+    pub list: list::Cursor,
+    /// What a row is.
+    pub group: Group,
+}
+
+impl Default for Cursor {
+    fn default() -> Self {
+        Self { list: list::Cursor::sorted_by(4), group: Group::Header }
+    }
+}
 
 /// The figure under the cursor.
 #[must_use]
-pub fn figure(_model: &Model) -> Figure {
-    Figure::Mapped
+pub fn figure(model: &Model) -> Figure {
+    Figure::Term(&TERMS[model.heaps.list.column.min(TERMS.len() - 1)])
+}
+
+/// What is summed up in a row.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    active: Option<u32>,
+    headers: u32,
+    credits: u64,
+    reserved: i64,
+    free: u64,
+    maxcount: u64,
+    dried: Option<u64>,
+    rates: Option<[f64; 4]>,
+}
+
+fn rows(model: &Model, data: &Data) -> Vec<Row> {
+    let group = model.heaps.group;
+    let key = |class: u16, heap: u16| match group {
+        Group::Header => (class, Some(heap)),
+        Group::Heap => (u16::MAX, Some(heap)),
+        Group::Class => (class, None),
+    };
+    let mut sums: std::collections::BTreeMap<(u16, Option<u16>), Sum> =
+        std::collections::BTreeMap::new();
+    let infos = &data.picture.hello.classes;
+    for record in &data.picture.heaps {
+        let sum = sums.entry(key(record.class, record.heap)).or_default();
+        let info = infos.get(usize::from(record.class));
+        sum.active = Some(record.superblock);
+        sum.headers += 1;
+        sum.credits += u64::from(record.credits);
+        sum.reserved +=
+            i64::from(record.credits) * info.map_or(0, |info| i64::from(info.block_bytes));
+        sum.maxcount += info.map_or(0, |info| u64::from(info.blocks_per_superblock));
+        let superblock = data.picture.superblocks.get(&record.superblock);
+        sum.free += superblock.map_or(0, |superblock| u64::from(superblock.count));
+    }
+    for (&(class, heap), counter) in &data.picture.counters {
+        let sum = sums.entry(key(class, heap)).or_default();
+        *sum.dried.get_or_insert(0) += counter.ran_dry;
+        if let Some(rates) = data.heap_rates(class, heap) {
+            let sums = sum.rates.get_or_insert([0.0; 4]);
+            for (sum, rate) in sums.iter_mut().zip(rates) {
+                *sum += rate;
+            }
+        }
+    }
+    let rows =
+        sums.into_iter().map(|((class, heap), sum)| row(model, data, class, heap, &sum)).collect();
+    model.heaps.list.arrange(COLUMNS, rows, |row, word| {
+        row.cells[0].to_lowercase().contains(word) || row.cells[2].contains(word)
+    })
+}
+
+fn row(model: &Model, data: &Data, class: u16, heap: Option<u16>, sum: &Sum) -> Row {
+    let theme = &model.theme;
+    let info = data.picture.hello.classes.get(usize::from(class));
+    let single = model.heaps.group == Group::Header;
+    let active = match sum.active {
+        Some(id) if single => {
+            format!("#{id} {}", theme.state_mark(state::ACTIVE).chars().next().unwrap_or('A'))
+        }
+        Some(_) => format!("{} heads", sum.headers),
+        None => "-".to_owned(),
+    };
+    let rate = |place: usize| sum.rates.map(|rates| rates[place]);
+    let gauge = if single { gauge(theme, sum.credits) } else { String::new() };
+    Row {
+        key: u64::from(class) << 32 | heap.map_or(0xFFFF_FFFF, u64::from),
+        cells: vec![
+            info.map_or_else(
+                || "all".to_owned(),
+                |info| format::bytes(i64::from(info.block_bytes)),
+            ),
+            heap.map_or_else(|| "all".to_owned(), |heap| heap.to_string()),
+            active,
+            format!("{:>4} {gauge}", format::count(sum.credits)),
+            format::bytes(sum.reserved),
+            format!("{}/{}", format::count(sum.free), format::count(sum.maxcount)),
+            format::rate(rate(0)),
+            format::rate(rate(1)),
+            format::rate(rate(2)),
+            format::rate(rate(3)),
+            sum.dried.map_or_else(|| "-".to_owned(), format::count),
+        ],
+        values: vec![
+            info.map(|info| f64::from(info.block_bytes)),
+            heap.map(f64::from),
+            sum.active.map(f64::from),
+            Some(sum.credits as f64),
+            Some(sum.reserved as f64),
+            Some(sum.free as f64),
+            rate(0),
+            rate(1),
+            rate(2),
+            rate(3),
+            sum.dried.map(|dried| dried as f64),
+        ],
+        style: if sum.active.is_none() { theme.faint() } else { Style::new() },
+    }
+}
+
+fn gauge(theme: &Theme, credits: u64) -> String {
+    let filled = usize::try_from(credits).unwrap_or(usize::MAX).min(MAX_CREDITS as usize);
+    let filled = (filled * GAUGE).div_ceil(MAX_CREDITS as usize);
+    let cell = |place: usize| if place < filled { theme.glyphs.solid } else { theme.glyphs.shade };
+    (0..GAUGE).map(cell).collect()
+}
+
+fn inside(area: Rect) -> Rect {
+    Rect {
+        x: area.x + 1,
+        y: area.y + 2,
+        width: area.width.saturating_sub(2),
+        height: area.height.saturating_sub(3),
+    }
 }
 
 /// Draws the screen.
-pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, _data: &Data) {
-    paint::pane(buf, area, &model.theme, paint::heading(&model.theme, "Heaps", true), true);
+pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
+    let theme = &model.theme;
+    let rows = rows(model, data);
+    let of = match model.heaps.group {
+        Group::Header => "heap headers",
+        Group::Heap => "processors",
+        Group::Class => "classes",
+    };
+    let title = format!("Heaps: {} {of} (v: by header, processor, class)", rows.len());
+    paint::pane(buf, area, theme, paint::heading(theme, &title, true), true);
+    let credits: u64 = data.picture.heaps.iter().map(|heap| u64::from(heap.credits)).sum();
+    let mut text = format!(
+        "{} with an active superblock, {} blocks reserved: {}",
+        data.picture.heaps.len(),
+        format::thousands(credits),
+        format::bytes(data.picture.parts.credit)
+    );
+    if data.picture.hello.minor < 1 {
+        text += "; no counters: agents of protocol 1.0 tell none";
+    }
+    let within =
+        Rect { x: area.x + 1, y: area.y + 1, width: area.width.saturating_sub(2), height: 1 };
+    paint::line(buf, within, 0, &Line::styled(text, theme.faint()));
+    let nothing = "no heap was used yet";
+    list::draw(buf, inside(area), theme, &model.heaps.list, COLUMNS, &rows, nothing);
 }
 
-/// A key of the screen, `e` and Enter (both [`Action::Zoom`]) included.
-pub fn act(_model: &mut Model, _action: Action) -> Commands {
-    Commands::NOTHING
+/// A key of the screen, `e` and Enter included.
+pub fn act(model: &mut Model, action: Action) -> Commands {
+    let area = inside(view::body(model));
+    let Some(data) = model.shown() else { return Commands::NOTHING };
+    let rows = rows(model, data);
+    match action {
+        Action::Open if model.heaps.group == Group::Header => {
+            let selected = rows.get(model.heaps.list.position(&rows));
+            let Some(id) = selected.and_then(|row| row.values[2]).map(f64::round) else {
+                return Commands::NOTHING;
+            };
+            model.screen = Screen::Map;
+            #[expect(clippy::cast_sign_loss, reason = "made of a u32")]
+            return map::open(model, id as u32);
+        }
+        Action::View => {
+            model.heaps.group = match model.heaps.group {
+                Group::Header => Group::Heap,
+                Group::Heap => Group::Class,
+                Group::Class => Group::Header,
+            };
+        }
+        Action::Zoom | Action::Open => return Commands::NOTHING,
+        action => model.heaps.list.act(action, COLUMNS, area, &rows),
+    }
+    Commands::REDRAW
 }
 
 /// Undoes the innermost thing that can be undone.
-pub fn back(_model: &mut Model) {}
+pub fn back(model: &mut Model) {
+    if !model.heaps.list.filter.clear() {
+        model.heaps.group = Group::Header;
+    }
+}
 
 /// A click at that cell of the terminal.
-pub fn click(_model: &mut Model, _column: u16, _row: u16) -> Commands {
-    Commands::NOTHING
+pub fn click(model: &mut Model, column: u16, row: u16) -> Commands {
+    let area = inside(view::body(model));
+    if !area.contains((column, row).into()) {
+        return Commands::NOTHING;
+    }
+    let Some(data) = model.shown() else { return Commands::NOTHING };
+    let rows = rows(model, data);
+    model.heaps.list.click(COLUMNS, area, (column - area.x, row - area.y), &rows);
+    Commands::REDRAW
 }
 
 /// Whether keys are text for a filter.
 #[must_use]
-pub fn is_typing(_model: &Model) -> bool {
-    false
+pub fn is_typing(model: &Model) -> bool {
+    model.heaps.list.filter.typing
 }
 
 /// A key of that text.
-pub fn edit(_model: &mut Model, _key: KeyEvent) {}
+pub fn edit(model: &mut Model, key: KeyEvent) {
+    model.heaps.list.filter.edit(key, NAMES);
+}

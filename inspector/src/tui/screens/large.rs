@@ -1,53 +1,215 @@
-//! Screen 6: large blocks.
+//! Screen 6: large blocks, and those kept for reuse.
 
+use lfalloc_protocol::message::LargeRecord;
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::KeyEvent;
 use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::Line;
 
+use super::list::{self, Column, Row};
 use super::paint;
+use crate::format;
 use crate::tui::data::Data;
 use crate::tui::figure::Figure;
 use crate::tui::glossary::Term;
 use crate::tui::keys::Action;
 use crate::tui::model::Model;
 use crate::tui::update::Commands;
+use crate::tui::view;
 
-/// What `x` explains on this screen.
-pub const TERMS: &[Term] = &[];
+const COLUMNS: &[Column] = &[
+    Column { title: "id", name: "id", width: 8, dispensable: 3 },
+    Column { title: "address", name: "address", width: 18, dispensable: 2 },
+    Column { title: "bytes", name: "bytes", width: 9, dispensable: 0 },
+    Column { title: "pages", name: "pages", width: 9, dispensable: 4 },
+    Column { title: "age", name: "age", width: 9, dispensable: 1 },
+    Column { title: "state", name: "state", width: 8, dispensable: 0 },
+];
+const NAMES: &[&str] = &["id", "bytes", "pages", "age"];
+const PAGE_BYTES: u64 = 4096;
+
+/// What `x` explains on this screen: one term for each column.
+pub const TERMS: &[Term] = &[
+    Term {
+        words: &["large id"],
+        title: "id",
+        what: "Number of the large block's descriptor; it is used again for later blocks.",
+        unit: "one descriptor",
+        how: "Its place in the table of large blocks.",
+        exact: "Always.",
+    },
+    Term {
+        words: &["large address"],
+        title: "address",
+        what: "Where the block begins.",
+        unit: "address",
+        how: "From its descriptor.",
+        exact: "Always.",
+    },
+    Term {
+        words: &["large block", "large blocks"],
+        title: "bytes of a large block",
+        what: "What is mapped for the block: requests above 128 KiB get a mapping of their own [0047], in whole pages.",
+        unit: "bytes",
+        how: "From its descriptor. It all counts as live, however little of it was touched.",
+        exact: "Each is read in one piece.",
+    },
+    Term {
+        words: &["large pages"],
+        title: "pages",
+        what: "The same in pages of the system.",
+        unit: "pages of 4 KiB",
+        how: "Bytes / 4096.",
+        exact: "Each is read in one piece.",
+    },
+    Term {
+        words: &["large age"],
+        title: "age",
+        what: "Since the block was handed out or, if it is kept for reuse, given back. In filters: seconds.",
+        unit: "time",
+        how: "By the clock of the program.",
+        exact: "To the microsecond or so.",
+    },
+    Term {
+        words: &["large cache", "kept"],
+        title: "state of a large block",
+        what: "live: the program holds it. kept: it was freed and waits for a request of its size; the cache has 16 places \
+               and gives back what does not fit.",
+        unit: "live, kept",
+        how: "From its descriptor.",
+        exact: "Each is read in one piece.",
+    },
+];
 
 /// What the screen remembers.
-#[derive(Clone, Debug, Default)]
-pub struct Cursor {}
+#[derive(Clone, Debug)]
+pub struct Cursor {
+    /// Cursor, order and filter.
+    pub list: list::Cursor,
+}
+
+impl Default for Cursor {
+    fn default() -> Self {
+        Self { list: list::Cursor::sorted_by(2) }
+    }
+}
 
 /// The figure under the cursor.
 #[must_use]
-pub fn figure(_model: &Model) -> Figure {
-    Figure::Mapped
+pub fn figure(model: &Model) -> Figure {
+    Figure::Term(&TERMS[model.large.list.column.min(TERMS.len() - 1)])
+}
+
+fn rows(model: &Model, data: &Data) -> Vec<Row> {
+    let rows = data.picture.large.values().map(|record| row(model, record)).collect();
+    model.large.list.arrange(COLUMNS, rows, |row, word| {
+        row.cells[5].starts_with(word) || row.cells[1].contains(word)
+    })
+}
+
+fn row(model: &Model, record: &LargeRecord) -> Row {
+    let pages = record.bytes.div_ceil(PAGE_BYTES);
+    Row {
+        key: u64::from(record.id),
+        cells: vec![
+            record.id.to_string(),
+            format!("{:#x}", record.address),
+            format::bytes(i64::try_from(record.bytes).unwrap_or(i64::MAX)),
+            format::thousands(pages),
+            format::duration(record.age_ns),
+            if record.cached { "kept" } else { "live" }.to_owned(),
+        ],
+        values: vec![
+            Some(f64::from(record.id)),
+            Some(record.address as f64),
+            Some(record.bytes as f64),
+            Some(pages as f64),
+            Some(record.age_ns as f64 / 1e9),
+            Some(f64::from(u8::from(record.cached))),
+        ],
+        style: if record.cached { model.theme.faint() } else { Style::new() },
+    }
+}
+
+fn inside(area: Rect) -> Rect {
+    Rect {
+        x: area.x + 1,
+        y: area.y + 3,
+        width: area.width.saturating_sub(2),
+        height: area.height.saturating_sub(4),
+    }
 }
 
 /// Draws the screen.
-pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, _data: &Data) {
-    paint::pane(buf, area, &model.theme, paint::heading(&model.theme, "Large", true), true);
+pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
+    let theme = &model.theme;
+    let rows = rows(model, data);
+    let title = format!("Large: {} of {} blocks", rows.len(), data.picture.large.len());
+    paint::pane(buf, area, theme, paint::heading(theme, &title, true), true);
+    let kept = data.picture.large.values().filter(|record| record.cached).count();
+    let [allocations, frees] = data.large_rates().map_or([None; 2], |rates| rates.map(Some));
+    let texts = [
+        format!(
+            "live {} in {}, kept for reuse {} in {kept} of 16",
+            format::bytes(data.picture.parts.large),
+            data.picture.large.len() - kept,
+            format::bytes(data.picture.parts.large_cached),
+        ),
+        format!(
+            "allocations {}/s, {} ever; frees {}/s, {} ever",
+            format::rate(allocations),
+            format::thousands(data.picture.end.large_allocations),
+            format::rate(frees),
+            format::thousands(data.picture.end.large_frees),
+        ),
+    ];
+    let within =
+        Rect { x: area.x + 1, y: area.y + 1, width: area.width.saturating_sub(2), height: 2 }
+            .intersection(area);
+    for (row, text) in (0..).zip(texts) {
+        paint::line(buf, within, row, &Line::styled(text, theme.faint()));
+    }
+    let nothing = "no large block: nothing above 128 KiB is held or kept";
+    list::draw(buf, inside(area), theme, &model.large.list, COLUMNS, &rows, nothing);
 }
 
-/// A key of the screen, `e` and Enter (both [`Action::Zoom`]) included.
-pub fn act(_model: &mut Model, _action: Action) -> Commands {
-    Commands::NOTHING
+/// A key of the screen, `e` and Enter included.
+pub fn act(model: &mut Model, action: Action) -> Commands {
+    if matches!(action, Action::Zoom | Action::Open) {
+        return Commands::NOTHING;
+    }
+    let area = inside(view::body(model));
+    let Some(data) = model.shown() else { return Commands::NOTHING };
+    let rows = rows(model, data);
+    model.large.list.act(action, COLUMNS, area, &rows);
+    Commands::REDRAW
 }
 
 /// Undoes the innermost thing that can be undone.
-pub fn back(_model: &mut Model) {}
+pub fn back(model: &mut Model) {
+    model.large.list.filter.clear();
+}
 
 /// A click at that cell of the terminal.
-pub fn click(_model: &mut Model, _column: u16, _row: u16) -> Commands {
-    Commands::NOTHING
+pub fn click(model: &mut Model, column: u16, row: u16) -> Commands {
+    let area = inside(view::body(model));
+    if !area.contains((column, row).into()) {
+        return Commands::NOTHING;
+    }
+    let Some(data) = model.shown() else { return Commands::NOTHING };
+    let rows = rows(model, data);
+    model.large.list.click(COLUMNS, area, (column - area.x, row - area.y), &rows);
+    Commands::REDRAW
 }
 
 /// Whether keys are text for a filter.
 #[must_use]
-pub fn is_typing(_model: &Model) -> bool {
-    false
+pub fn is_typing(model: &Model) -> bool {
+    model.large.list.filter.typing
 }
 
 /// A key of that text.
-pub fn edit(_model: &mut Model, _key: KeyEvent) {}
+pub fn edit(model: &mut Model, key: KeyEvent) {
+    model.large.list.filter.edit(key, NAMES);
+}

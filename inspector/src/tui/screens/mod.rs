@@ -10,6 +10,7 @@ pub mod heaps;
 pub mod help;
 pub mod large;
 pub mod lints;
+pub mod list;
 pub mod map;
 pub mod overview;
 pub mod paint;
