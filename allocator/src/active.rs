@@ -17,7 +17,7 @@ use crate::Core;
 use crate::anchor::{Anchor, State};
 use crate::descriptor::Hand;
 use crate::platform::{
-    Cause, Class, Counter, Heap, Mutant, Platform, SuperblockId, Transition, Word, point,
+    Cause, Class, Counter, Heap, Mutant, Platform, Request, SuperblockId, Transition, Word, point,
 };
 
 /// A value of the active word.
@@ -132,10 +132,13 @@ impl<P: Platform> Core<P> {
     ///
     /// The caller has taken the superblock's last credit or has taken it off a list: nobody else acts on its
     /// container, and it owns a block, so the superblock cannot be EMPTY.
+    ///
+    /// The parts of the request stand apart: as one value the compiler packs them into a register on the fast path.
     pub(crate) fn update_active(
         &self,
         heap: Heap,
         class: Class,
+        bytes: u32,
         superblock: SuperblockId,
         blocks: u32,
         hand: Hand<'_, P>,
@@ -152,6 +155,7 @@ impl<P: Platform> Core<P> {
         if installed.is_ok() {
             point!(self, "update_active.installed");
             hand.put();
+            self.platform.refilled(Request { heap, class, bytes });
             return;
         }
         point!(self, "update_active.lost");

@@ -10,7 +10,7 @@ use crate::large;
 use crate::live::{CORE, Live, hex};
 use crate::os;
 use crate::page_map::{Entry, lookup};
-use crate::platform::{Class, Heap, Platform, SuperblockId};
+use crate::platform::{Class, Heap, Platform, Request, SuperblockId};
 use crate::size_class::{class_for, size_class};
 
 /// The allocator of this process; every value of it is the same one.
@@ -160,7 +160,9 @@ impl LfAlloc {
 fn allocate(size: usize, align: usize) -> Option<(NonNull<u8>, bool)> {
     match class_for(size, align) {
         Some(class) => {
-            let block = CORE.malloc(CORE.platform().current_heap(), class)?;
+            // A class has blocks of 128 KiB at most: the size fits.
+            let heap = CORE.platform().current_heap();
+            let block = CORE.malloc(Request { heap, class, bytes: size as u32 })?;
             Some((address(class, block), block.fresh))
         }
         None => large::allocate(size, align).map(|large| (large.address, large.zeroed)),
@@ -211,7 +213,8 @@ pub(crate) fn batch<P: Platform>(
     };
     let mut found = [Block::NOTHING; crate::MAX_BATCH];
     let most = blocks.len().min(found.len());
-    let count = core.malloc_batch(heap, class, &mut found[..most]);
+    let request = Request { heap, class, bytes: size as u32 };
+    let count = core.malloc_batch(request, &mut found[..most]);
     for (place, block) in blocks.iter_mut().zip(&found[..count]) {
         *place = Some(address(class, *block));
     }

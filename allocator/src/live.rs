@@ -15,8 +15,8 @@ use crate::os;
 use crate::page_map::{self, Entry};
 use crate::partial::PartialLists;
 use crate::platform::{
-    Class, Counter, Geometry, Heap, MappedRun, Platform, Reserve, Shape, SuperblockId, Transition,
-    Word,
+    Class, Counter, Geometry, Heap, MappedRun, Platform, Request, Reserve, Shape, SuperblockId,
+    Transition, Word,
 };
 use crate::size_class::{CLASS_COUNT, GEOMETRY_COUNT, GRANULE_BYTES, size_class, superblock_bytes};
 use crate::superblock::RetiredLists;
@@ -34,14 +34,22 @@ pub(crate) static CORE: Core<Live> = Core::new(Live);
 pub(crate) struct Live;
 
 /// A heap header (\[0029\], \[0032\]), with the counters of the processor's own use of the class in the same cache
-/// line, which a malloc has anyway.
+/// line, which a malloc has anyway. They fill it.
 #[repr(align(64))]
 struct HeapHeader {
     active: AtomicU64,
     allocations: AtomicU64,
     frees: AtomicU64,
     retries: AtomicU64,
+    /// How often blocks were reserved anew; each time the request at hand is sampled.
+    refills: AtomicU64,
+    ran_dry: AtomicU64,
+    /// Over those samples: the sum of block bytes − bytes asked for, and of its squares.
+    slack_sum: AtomicU64,
+    slack_squares: AtomicU64,
 }
+
+const _: () = assert!(size_of::<HeapHeader>() == 64);
 
 impl HeapHeader {
     const fn new() -> Self {
@@ -50,8 +58,24 @@ impl HeapHeader {
             allocations: AtomicU64::new(0),
             frees: AtomicU64::new(0),
             retries: AtomicU64::new(0),
+            refills: AtomicU64::new(0),
+            ran_dry: AtomicU64::new(0),
+            slack_sum: AtomicU64::new(0),
+            slack_squares: AtomicU64::new(0),
         }
     }
+}
+
+/// What a heap has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) allocations: u64,
+    pub(crate) frees: u64,
+    pub(crate) retries: u64,
+    pub(crate) refills: u64,
+    pub(crate) ran_dry: u64,
+    pub(crate) slack_sum: u64,
+    pub(crate) slack_squares: u64,
 }
 
 /// Heap headers, those of a processor side by side.
@@ -145,12 +169,21 @@ impl Live {
         DESCRIPTORS.len()
     }
 
-    /// Blocks of `class` handed out, given back, and compare-and-swaps that failed, on `heap`.
-    pub(crate) fn counters(heap: Heap, class: Class) -> [u64; 3] {
+    /// What `heap` of `class` has counted.
+    #[inline]
+    pub(crate) fn counts(heap: Heap, class: Class) -> Counts {
         let header = Self::header(heap, class);
-        [&header.allocations, &header.frees, &header.retries]
-            // Relaxed: counters.
-            .map(|counter| counter.load(Ordering::Relaxed))
+        // Relaxed: counters, which publish nothing; those of one event need not be seen together.
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            allocations: read(&header.allocations),
+            frees: read(&header.frees),
+            retries: read(&header.retries),
+            refills: read(&header.refills),
+            ran_dry: read(&header.ran_dry),
+            slack_sum: read(&header.slack_sum),
+            slack_squares: read(&header.slack_squares),
+        }
     }
 
     /// Gives each superblock of a new run a descriptor, used ones first, and links all but the first.
@@ -362,9 +395,19 @@ impl Platform for Live {
             Counter::Allocations => &header.allocations,
             Counter::Frees => &header.frees,
             Counter::Retries => &header.retries,
+            Counter::RanDry => &header.ran_dry,
         };
         // Relaxed: counters publish nothing.
         counter.fetch_add(u64::from(events), Ordering::Relaxed);
+    }
+
+    fn refilled(&self, Request { heap, class, bytes }: Request) {
+        let header = Self::header(heap, class);
+        let slack = u64::from(size_class(class).block_bytes.saturating_sub(bytes));
+        // Relaxed, all: counters publish nothing, and pair with the loads in `counts`, which need not see them together.
+        header.refills.fetch_add(1, Ordering::Relaxed);
+        header.slack_sum.fetch_add(slack, Ordering::Relaxed);
+        header.slack_squares.fetch_add(slack * slack, Ordering::Relaxed);
     }
 
     #[inline]

@@ -10,7 +10,8 @@ use crate::active::{Active, Reservation};
 use crate::anchor::{Anchor, State};
 use crate::descriptor::{Block, Hand, Meta};
 use crate::platform::{
-    Cause, Class, Counter, Geometry, Heap, Mutant, Platform, SuperblockId, Transition, Word, point,
+    Cause, Class, Counter, Geometry, Heap, Mutant, Platform, Request, SuperblockId, Transition,
+    Word, point,
 };
 
 /// Most blocks that one batch takes.
@@ -32,53 +33,62 @@ enum New {
 }
 
 impl<P: Platform> Core<P> {
-    /// malloc of a regular block, Figure 3, \[0049\] lines 4–9: a block of `class` that nobody else holds. `None`
-    /// when the system gives no memory and none of a bounded number of rounds found a block in any heap or list.
+    /// malloc of a regular block, Figure 3, \[0049\] lines 4–9: a block of the class asked for that nobody else holds.
+    /// `None` when the system gives no memory and none of a bounded number of rounds found a block in any heap or list.
     #[inline]
-    pub fn malloc(&self, heap: Heap, class: Class) -> Option<Block> {
+    pub fn malloc(&self, request: Request) -> Option<Block> {
         let mut out = [Block::NOTHING];
-        match self.malloc_from_active(heap, class, &mut out) {
-            0 => (self.malloc_slow(heap, class, &mut out) == 1).then_some(out[0]),
+        match self.malloc_from_active(request, &mut out) {
+            0 => {
+                let Request { heap, class, bytes } = request;
+                (self.malloc_slow(heap, class, bytes, &mut out) == 1).then_some(out[0])
+            }
             _ => Some(out[0]),
         }
     }
 
     /// Fills the front of `out` with at least one and at most [`MAX_BATCH`] blocks of one superblock and returns how
     /// many; 0 when the system gives no memory and no heap has a block left, or if `out` is empty.
-    pub fn malloc_batch(&self, heap: Heap, class: Class, out: &mut [Block]) -> usize {
+    pub fn malloc_batch(&self, request: Request, out: &mut [Block]) -> usize {
         let most = out.len().min(MAX_BATCH);
         let out = &mut out[..most];
         if out.is_empty() {
             return 0;
         }
-        match self.malloc_from_active(heap, class, out) {
-            0 => self.malloc_slow(heap, class, out),
+        match self.malloc_from_active(request, out) {
+            0 => {
+                let Request { heap, class, bytes } = request;
+                self.malloc_slow(heap, class, bytes, out)
+            }
             blocks => blocks,
         }
     }
 
     /// The loop of Figure 3 after the first try of the active superblock.
     ///
-    /// Each round that yields nothing was lost to a thread that installed an active superblock \[0048\].
+    /// Each round that yields nothing was lost to a thread that installed an active superblock \[0048\]. The parts of the
+    /// request stand apart as in `update_active`.
     #[cold]
-    fn malloc_slow(&self, heap: Heap, class: Class, out: &mut [Block]) -> usize {
+    fn malloc_slow(&self, heap: Heap, class: Class, bytes: u32, out: &mut [Block]) -> usize {
+        let request = Request { heap, class, bytes };
+        self.platform.count(heap, class, Counter::RanDry, 1);
         let mut rounds = 0;
         loop {
-            match self.malloc_from_partial(heap, class, out) {
+            match self.malloc_from_partial(request, out) {
                 0 => {}
                 blocks => return blocks,
             }
-            match self.malloc_from_new_sb(heap, class, out) {
+            match self.malloc_from_new_sb(request, out) {
                 New::Blocks(blocks) => return blocks,
                 New::Lost => {}
                 New::NoMemory => {
-                    let stolen = self.malloc_from_other_heaps(class, out);
+                    let stolen = self.malloc_from_other_heaps(request, out);
                     if stolen > 0 || rounds == P::LAST_ROUNDS {
                         return stolen;
                     }
                     if rounds == 0 {
                         // Once: EMPTY superblocks still hidden in lists, and whatever else can be given back.
-                        self.relieve(Some(self.platform.shape(class).geometry));
+                        self.relieve(Some(self.platform.shape(request.class).geometry));
                     } else {
                         // The one superblock with a block left may be in another thread's hands at this moment.
                         point!(self, "malloc.gives_way");
@@ -87,7 +97,7 @@ impl<P: Platform> Core<P> {
                     rounds += 1;
                 }
             }
-            match self.malloc_from_active(heap, class, out) {
+            match self.malloc_from_active(request, out) {
                 0 => {}
                 blocks => return blocks,
             }
@@ -97,10 +107,10 @@ impl<P: Platform> Core<P> {
 
     /// MallocFromActive, Figure 4, \[0059\]: reserves, then pops.
     #[inline]
-    fn malloc_from_active(&self, heap: Heap, class: Class, out: &mut [Block]) -> usize {
-        match self.reserve(heap, class, out.len() as u32) {
+    fn malloc_from_active(&self, request: Request, out: &mut [Block]) -> usize {
+        match self.reserve(request.heap, request.class, out.len() as u32) {
             None => 0,
-            Some(reservation) => self.pop_reserved(heap, class, reservation, out),
+            Some(reservation) => self.pop_reserved(request, reservation, out),
         }
     }
 
@@ -110,11 +120,11 @@ impl<P: Platform> Core<P> {
     #[inline]
     fn pop_reserved(
         &self,
-        heap: Heap,
-        class: Class,
+        request: Request,
         reservation: Reservation<'_, P>,
         out: &mut [Block],
     ) -> usize {
+        let Request { heap, class, .. } = request;
         let Reservation { superblock, blocks, last } = reservation;
         let out = &mut out[..blocks as usize];
         let anchor = &self.platform.descriptor(superblock).anchor;
@@ -146,7 +156,7 @@ impl<P: Platform> Core<P> {
                     ) {
                         Ok(_) => {
                             point!(self, "active.popped");
-                            self.after_pop(heap, class, superblock, (old, new), more, last);
+                            self.after_pop(request, superblock, (old, new), more, last);
                             break;
                         }
                         Err(word) => Anchor::from_word(word),
@@ -164,8 +174,7 @@ impl<P: Platform> Core<P> {
     #[inline]
     fn after_pop(
         &self,
-        heap: Heap,
-        class: Class,
+        request: Request,
         superblock: SuperblockId,
         (old, new): (Anchor, Anchor),
         more: u32,
@@ -173,16 +182,18 @@ impl<P: Platform> Core<P> {
     ) {
         let Some(hand) = last else { return };
         if more > 0 {
-            self.update_active(heap, class, superblock, more, hand);
+            let Request { heap, class, bytes } = request;
+            self.update_active(heap, class, bytes, superblock, more, hand);
         } else {
-            self.moved(class, superblock, old, new, Cause::MallocFromActive);
+            self.moved(request.class, superblock, old, new, Cause::MallocFromActive);
             // FULL: in no container, as it should be.
             hand.put();
         }
     }
 
     /// MallocFromPartial, Figure 6, \[0069\]: takes a superblock off the class's lists and pops from it.
-    fn malloc_from_partial(&self, heap: Heap, class: Class, out: &mut [Block]) -> usize {
+    fn malloc_from_partial(&self, request: Request, out: &mut [Block]) -> usize {
+        let Request { heap, class, bytes } = request;
         loop {
             let hand = Hand::take(self);
             let Some(id) = self.partial_pop(class) else {
@@ -229,7 +240,7 @@ impl<P: Platform> Core<P> {
                                 point!(self, "partial.popped");
                                 self.moved(class, id, old, new, Cause::MallocFromPartial);
                                 if credits > 0 {
-                                    self.update_active(heap, class, id, credits, hand);
+                                    self.update_active(heap, class, bytes, id, credits, hand);
                                 }
                                 let blocks = out.len();
                                 self.platform.count(
@@ -251,7 +262,8 @@ impl<P: Platform> Core<P> {
     }
 
     /// MallocFromNewSB, Figure 7, \[0073\]: a superblock that nobody uses becomes the heap's active one.
-    fn malloc_from_new_sb(&self, heap: Heap, class: Class, out: &mut [Block]) -> New {
+    fn malloc_from_new_sb(&self, request: Request, out: &mut [Block]) -> New {
+        let Request { heap, class, .. } = request;
         let shape = self.platform.shape(class);
         let hand = Hand::take(self);
         let Some(id) = self.desc_alloc(shape.geometry) else {
@@ -284,6 +296,7 @@ impl<P: Platform> Core<P> {
             return New::Lost;
         }
         point!(self, "new_sb.installed");
+        self.platform.refilled(request);
         self.moved(class, id, old, new, Cause::MallocFromNewSb);
         hand.put();
         for (index, block) in (0..).zip(&mut out[..blocks]) {
@@ -319,9 +332,9 @@ impl<P: Platform> Core<P> {
     }
 
     /// Takes from the active superblocks of all heaps: the last resort before null.
-    fn malloc_from_other_heaps(&self, class: Class, out: &mut [Block]) -> usize {
-        for heap in 0..self.platform.heaps() {
-            match self.malloc_from_active(Heap(heap), class, out) {
+    fn malloc_from_other_heaps(&self, request: Request, out: &mut [Block]) -> usize {
+        for heap in (0..self.platform.heaps()).map(Heap) {
+            match self.malloc_from_active(Request { heap, ..request }, out) {
                 0 => {}
                 blocks => return blocks,
             }

@@ -58,6 +58,17 @@ pub struct Reserve {
     pub low: u32,
 }
 
+/// An allocation on its way: who asks for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The heap that it is served from.
+    pub heap: Heap,
+    /// The class of its blocks.
+    pub class: Class,
+    /// Bytes that the program asked for, of each block. Only carried along, to be sampled by [`Platform::refilled`].
+    pub bytes: u32,
+}
+
 /// Event counters of a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter {
@@ -67,6 +78,8 @@ pub enum Counter {
     Frees,
     /// Compare-and-swaps that failed, each because another operation succeeded.
     Retries,
+    /// Allocations that found no active superblock.
+    RanDry,
 }
 
 /// The procedure that moved a superblock to another state.
@@ -265,6 +278,12 @@ pub trait Platform {
     #[inline(always)]
     fn count(&self, heap: Heap, class: Class, counter: Counter, events: u32) {
         let _ = (heap, class, counter, events);
+    }
+    /// Blocks were reserved anew for the heap of `request`, which holds more of them from now on: its active word was
+    /// set. Never on the fast path.
+    #[inline(always)]
+    fn refilled(&self, request: Request) {
+        let _ = request;
     }
     /// A thread takes a superblock out of its container (`1`) or has put it back (`-1`).
     #[inline(always)]

@@ -15,7 +15,8 @@ use crate::live::{HEAP_COUNT, Live};
 use crate::page_map::{Entry, lookup};
 use crate::partial::PartialLists;
 use crate::platform::{
-    Class, Counter, Geometry, Heap, MappedRun, Platform, Reserve, Shape, SuperblockId, Transition,
+    Class, Counter, Geometry, Heap, MappedRun, Platform, Request, Reserve, Shape, SuperblockId,
+    Transition,
 };
 use crate::size_class::class_of;
 use crate::superblock::RetiredLists;
@@ -55,7 +56,8 @@ impl<'h> Study<'h> {
     #[must_use]
     pub fn malloc(&self, size: usize) -> Option<NonNull<u8>> {
         let class = class_of(size)?;
-        self.core.malloc(self.heap, class).map(|block| address(class, block))
+        let request = Request { heap: self.heap, class, bytes: size as u32 };
+        self.core.malloc(request).map(|block| address(class, block))
     }
 
     /// Fills the front of `blocks` from one superblock; returns how many.
@@ -206,6 +208,9 @@ impl Platform for Hooked<'_> {
     }
     fn count(&self, heap: Heap, class: Class, counter: Counter, events: u32) {
         Live.count(heap, class, counter, events);
+    }
+    fn refilled(&self, request: Request) {
+        Live.refilled(request);
     }
     fn in_hand(&self, change: i64) {
         Live.in_hand(change);

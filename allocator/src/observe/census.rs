@@ -12,13 +12,13 @@
 
 use core::sync::atomic::Ordering;
 
-use super::{CLASS_COUNT, HEAPS_PER_CLASS, class_counters, in_hand};
+use super::{CLASS_COUNT, ClassCounters, HEAPS_PER_CLASS, class_counters, in_hand};
 use crate::accounting;
 use crate::active::Active;
 use crate::anchor::{Anchor, State};
 use crate::descriptor::{Backing, Meta};
 use crate::large;
-use crate::live::{CORE, Live};
+use crate::live::{CORE, Counts, Live};
 use crate::observe::MappedVec;
 use crate::platform::{Class, Heap, Platform, SuperblockId};
 use crate::size_class::{size_class, superblock_bytes};
@@ -51,6 +51,29 @@ pub struct ClassView {
     pub credit_blocks: i64,
     /// Blocks in magazines and depot: 0 without that front.
     pub cached_blocks: i64,
+    /// Requests whose size was sampled, as in [`ClassCounters`].
+    pub samples: u64,
+    /// Sum over them of block size − size asked for, bytes.
+    pub slack_sum: u64,
+    /// Sum over them of (block size − size asked for)².
+    pub slack_squares: u64,
+}
+
+/// What a heap has counted, of those that were ever used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CounterView {
+    /// Class number.
+    pub class: u16,
+    /// Heap number.
+    pub heap: u16,
+    /// Blocks handed out ever.
+    pub allocations: u64,
+    /// Blocks given back ever, by threads that ran on this heap's processor.
+    pub frees: u64,
+    /// How often blocks were reserved anew: credits taken from the active superblock's anchor, or a superblock installed.
+    pub refills: u64,
+    /// How often an allocation found no active superblock.
+    pub ran_dry: u64,
 }
 
 /// A heap header whose active field is not null.
@@ -230,6 +253,8 @@ pub struct Tables {
     pub classes: MappedVec<ClassView>,
     /// Every heap that has an active superblock.
     pub heaps: MappedVec<HeapView>,
+    /// Every heap that has ever counted anything, by class and heap. Once here, it is in every later census.
+    pub counters: MappedVec<CounterView>,
     /// Every superblock ever made, by number, whatever stands behind it.
     pub superblocks: MappedVec<SuperblockView>,
     /// Every large block, held or kept.
@@ -241,7 +266,9 @@ impl Tables {
     #[must_use]
     pub fn new() -> Option<Self> {
         let mut tables = Self::default();
-        let ready = tables.classes.reserve(CLASS_COUNT) && tables.heaps.reserve(CLASS_COUNT);
+        let ready = tables.classes.reserve(CLASS_COUNT)
+            && tables.heaps.reserve(CLASS_COUNT)
+            && tables.counters.reserve(CLASS_COUNT);
         ready.then_some(tables)
     }
 
@@ -285,7 +312,11 @@ impl Tables {
     /// Bytes mapped for the tables.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.classes.bytes() + self.heaps.bytes() + self.superblocks.bytes() + self.large.bytes()
+        self.classes.bytes()
+            + self.heaps.bytes()
+            + self.counters.bytes()
+            + self.superblocks.bytes()
+            + self.large.bytes()
     }
 
     /// Grows the tables before a walk, so that the walk itself maps nothing (unless much is added meanwhile).
@@ -293,22 +324,12 @@ impl Tables {
         self.superblocks.reserve(Live::superblocks() as usize + 64)
             && self.large.reserve(large::descriptors() as usize + 64)
             && self.heaps.reserve(CLASS_COUNT)
+            && self.counters.reserve(self.counters.len() + 16)
     }
 
     fn walk(&mut self) -> Option<Parts> {
         let mut parts = Parts { metadata: accounting::metadata_bytes(), ..Parts::default() };
-        self.classes.clear();
-        for class in 0..CLASS_COUNT {
-            let counters = class_counters(class);
-            let view = ClassView {
-                class: class as u16,
-                allocations: counters.allocations,
-                frees: counters.frees,
-                retries: counters.retries,
-                ..ClassView::default()
-            };
-            self.classes.push(view).then_some(())?;
-        }
+        self.walk_counters()?;
         self.walk_superblocks()?;
         self.walk_heaps()?;
         self.tally(&mut parts);
@@ -329,6 +350,36 @@ impl Tables {
             self.large.push(view).then_some(())?;
         }
         Some(parts)
+    }
+
+    fn walk_counters(&mut self) -> Option<()> {
+        self.classes.clear();
+        self.counters.clear();
+        for class in 0..CLASS_COUNT as u16 {
+            let mut sum = ClassCounters::default();
+            for heap in 0..HEAPS_PER_CLASS as u16 {
+                let counts = Live::counts(Heap(heap), Class(class));
+                if counts == Counts::default() {
+                    continue;
+                }
+                sum.add(&counts);
+                let Counts { allocations, frees, refills, ran_dry, .. } = counts;
+                let view = CounterView { class, heap, allocations, frees, refills, ran_dry };
+                self.counters.push(view).then_some(())?;
+            }
+            let view = ClassView {
+                class,
+                allocations: sum.allocations,
+                frees: sum.frees,
+                retries: sum.retries,
+                samples: sum.samples,
+                slack_sum: sum.slack_sum,
+                slack_squares: sum.slack_squares,
+                ..ClassView::default()
+            };
+            self.classes.push(view).then_some(())?;
+        }
+        Some(())
     }
 
     fn walk_superblocks(&mut self) -> Option<()> {
@@ -401,7 +452,7 @@ impl Tables {
     }
 }
 
-fn read_superblock(id: u32) -> SuperblockView {
+pub(super) fn read_superblock(id: u32) -> SuperblockView {
     let id = SuperblockId(id);
     let descriptor = CORE.platform().descriptor(id);
     // Acquire, both: the second reading of `meta` comes after the anchor's.

@@ -4,6 +4,7 @@
 //! * [`Tables::take`] — a *census*: every class, heap, superblock and large block, with the parts that the mapped
 //!   bytes are in. A set of descriptors is not one instant; the census says whether anything moved while it was
 //!   taken (`consistent`), and shows what it read in any case: never clamped, never smoothed.
+//! * [`Magnifier::look_at`] — one superblock, block by block.
 //! * [`TransitionCursor`] — the stream of state changes.
 //!
 //! A census needs memory for its tables. It maps pages of its own ([`MappedVec`]), outside every heap, so that
@@ -11,6 +12,7 @@
 
 mod census;
 mod clock;
+mod look;
 mod mapped_vec;
 
 pub use crate::anchor::State;
@@ -19,13 +21,16 @@ pub use crate::live::HEAP_COUNT as HEAPS_PER_CLASS;
 pub use crate::platform::Cause;
 pub use crate::size_class::CLASS_COUNT;
 pub use crate::transition::{Event as Transition, RING_SLOTS, TransitionCursor};
-pub use census::{Census, ClassView, HeapView, LargeView, Parts, SuperblockView, Tables};
+pub use census::{
+    Census, ClassView, CounterView, HeapView, LargeView, Parts, SuperblockView, Tables,
+};
 pub use clock::{Clock, Moment};
+pub use look::{Look, Magnifier, Sight};
 pub use mapped_vec::MappedVec;
 
 use crate::accounting;
 use crate::large;
-use crate::live::Live;
+use crate::live::{Counts, Live};
 use crate::platform::{Class, Heap};
 use crate::size_class::size_class;
 
@@ -60,6 +65,24 @@ pub struct ClassCounters {
     pub frees: u64,
     /// Compare-and-swaps that failed ever: each because another operation succeeded.
     pub retries: u64,
+    /// Requests whose size was sampled: the one at hand whenever a heap reserved blocks anew.
+    pub samples: u64,
+    /// Sum over them of block size − size asked for, bytes.
+    pub slack_sum: u64,
+    /// Sum over them of (block size − size asked for)².
+    pub slack_squares: u64,
+}
+
+impl ClassCounters {
+    /// Adds what one heap has counted.
+    fn add(&mut self, counts: &Counts) {
+        self.allocations += counts.allocations;
+        self.frees += counts.frees;
+        self.retries += counts.retries;
+        self.samples += counts.refills;
+        self.slack_sum = self.slack_sum.wrapping_add(counts.slack_sum);
+        self.slack_squares = self.slack_squares.wrapping_add(counts.slack_squares);
+    }
 }
 
 /// The counters of `class`, which is below [`CLASS_COUNT`]. Exact when no thread is inside the allocator.
@@ -67,10 +90,7 @@ pub struct ClassCounters {
 pub fn class_counters(class: usize) -> ClassCounters {
     let mut sum = ClassCounters::default();
     for heap in 0..HEAPS_PER_CLASS {
-        let [allocations, frees, retries] = Live::counters(Heap(heap as u16), Class(class as u16));
-        sum.allocations += allocations;
-        sum.frees += frees;
-        sum.retries += retries;
+        sum.add(&Live::counts(Heap(heap as u16), Class(class as u16)));
     }
     sum
 }

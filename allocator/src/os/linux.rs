@@ -14,6 +14,7 @@ const SYS_GETPID: usize = 39;
 const SYS_GETTID: usize = 186;
 const SYS_CLOCK_GETTIME: usize = 228;
 const SYS_TGKILL: usize = 234;
+const SYS_PROCESS_VM_READV: usize = 310;
 
 const PROT_NONE: usize = 0;
 const PROT_READ_WRITE: usize = 1 | 2;
@@ -160,6 +161,23 @@ pub(crate) unsafe fn remap_onto(
     unsafe { syscall(SYS_MREMAP, arguments) >= 0 }
 }
 
+/// Copies the memory of this process from `address` on into `out`, whatever is there; false if it is not mapped, or the
+/// system does not allow it.
+///
+/// The system copies: nothing happens if the memory is unmapped, or written to, meanwhile.
+pub(crate) fn read_memory(address: usize, out: &mut [u8]) -> bool {
+    // Two of `struct iovec`: where to, and where from.
+    let to = [out.as_mut_ptr().expose_provenance(), out.len()];
+    let from = [address, out.len()];
+    let (to, from) = (to.as_ptr().expose_provenance(), from.as_ptr().expose_provenance());
+    // SAFETY: no arguments, no effect (getpid(2)).
+    let process = unsafe { syscall(SYS_GETPID, [0; 6]) };
+    let arguments = [process.cast_unsigned(), to, 1, from, 1, 0];
+    // SAFETY: the kernel writes to `out` only, at most its length, and checks what it reads (process_vm_readv(2)).
+    let copied = unsafe { syscall(SYS_PROCESS_VM_READV, arguments) };
+    usize::try_from(copied) == Ok(out.len())
+}
+
 /// The processor's time-stamp counter: constant in rate and common to all processors on every system that uses it
 /// as its clock source.
 #[inline]
@@ -223,6 +241,24 @@ mod tests {
     fn no_memory_is_none() {
         assert_eq!(map(1 << 48, PAGE_BYTES), None);
         assert_eq!(map(PAGE_BYTES, 1 << 47), None);
+    }
+
+    /// Aim: memory is copied whole, and what is not mapped is refused and does no harm. Method: two pages, the second of
+    /// which is given back.
+    #[test]
+    fn reads_what_is_mapped() {
+        let address = map(2 * PAGE_BYTES, PAGE_BYTES).unwrap();
+        let last = (address + PAGE_BYTES - 4) as *mut u8;
+        // SAFETY: the end of the first page of the mapping made above.
+        unsafe { last.write_bytes(7, 4) };
+        // SAFETY: the second page of the mapping made above.
+        assert!(unsafe { unmap(address + PAGE_BYTES, PAGE_BYTES) });
+        let mut out = [0; 8];
+        assert!(read_memory(address + PAGE_BYTES - 8, &mut out));
+        assert_eq!(out, [0, 0, 0, 0, 7, 7, 7, 7]);
+        assert!(!read_memory(address + PAGE_BYTES - 4, &mut out), "half of it is not mapped");
+        assert!(!read_memory(address + PAGE_BYTES, &mut out));
+        assert!(!read_memory(0, &mut out));
     }
 
     /// Aim: the clock runs. Method: two readings.

@@ -8,6 +8,7 @@
 //! | [`remap_in_place`]     | grows or shrinks a mapping where it is                                          |
 //! | [`remap_onto`]         | moves a mapping onto a reservation                                              |
 //! | [`reserve`]            | addresses without memory                                                        |
+//! | [`read_memory`]        | copies memory of this process that may be unmapped meanwhile                   |
 //! | [`give_way`]           | lets other threads run                                                         |
 //! | [`processor`]          | the processor this thread runs on, or a number for the thread                   |
 //! | [`ticks`]              | a fast monotonic clock in ticks of its own                                      |
@@ -24,8 +25,8 @@ mod linux;
 mod processor;
 
 pub(crate) use linux::{
-    Remapped, decommit, fatal, give_way, map, monotonic_ns, remap_in_place, remap_onto, reserve,
-    ticks, unmap,
+    Remapped, decommit, fatal, give_way, map, monotonic_ns, read_memory, remap_in_place,
+    remap_onto, reserve, ticks, unmap,
 };
 pub(crate) use processor::processor;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use lfalloc::platform::{Class, Heap};
+use lfalloc::platform::{Class, Heap, Request};
 
 use crate::machine::{Hook, Loom, Plain, Shuttle};
 use crate::scenario::{Actor, Scenario, Step, judge};
@@ -196,7 +196,7 @@ fn drain_after_stop<const MUTANT: usize>(core: &crate::scenario::Subject<Plain, 
     crate::machine::use_heap(0);
     let machine = core.platform();
     assert!(machine.held() <= 1, "one thread holds at most one superblock");
-    while let Some(block) = core.malloc(Heap(0), Class(0)) {
+    while let Some(block) = core.malloc(Request { heap: Heap(0), class: Class(0), bytes: 1 }) {
         machine.own(Class(0), block);
     }
     let size = machine.size();

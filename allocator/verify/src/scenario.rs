@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lfalloc::Core;
 use lfalloc::descriptor::Block;
-use lfalloc::platform::{Class, Geometry, Heap};
+use lfalloc::platform::{Class, Geometry, Heap, Request};
 
 use crate::machine::{Atomics, Hook, Machine, Size, unhooked, use_heap};
 
@@ -84,14 +84,14 @@ impl<A: Atomics, const MUTANT: usize> Actor<A, MUTANT> {
         match step {
             Step::Malloc(class) => {
                 let class = Class(class);
-                if let Some(block) = self.core.malloc(Heap(self.heap), class) {
+                if let Some(block) = self.core.malloc(self.request(class)) {
                     self.take(class, block);
                 }
             }
             Step::Batch(class, count) => {
                 let class = Class(class);
                 let mut blocks = vec![Block::NOTHING; count];
-                let count = self.core.malloc_batch(Heap(self.heap), class, &mut blocks);
+                let count = self.core.malloc_batch(self.request(class), &mut blocks);
                 for block in &blocks[..count] {
                     self.take(class, *block);
                 }
@@ -117,6 +117,10 @@ impl<A: Atomics, const MUTANT: usize> Actor<A, MUTANT> {
             }
             Step::Give(_) => {}
         }
+    }
+
+    fn request(&self, class: Class) -> Request {
+        Request { heap: Heap(self.heap), class, bytes: 1 }
     }
 
     fn take(&mut self, class: Class, block: Block) {
@@ -235,7 +239,7 @@ fn drain<A: Atomics, const MUTANT: usize>(
     let size = machine.size();
     let total = (size.superblocks * size.blocks[0]) as usize;
     let before = held.len();
-    while let Some(block) = core.malloc(Heap(0), Class(0)) {
+    while let Some(block) = core.malloc(Request { heap: Heap(0), class: Class(0), bytes: 1 }) {
         machine.own(Class(0), block);
         held.push((Class(0), block));
         assert!(held.len() <= total, "more blocks came out than there are");
