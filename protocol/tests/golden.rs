@@ -46,6 +46,12 @@ fn requests() {
     assert_golden(Kind::TOTALS_REQUEST, &TotalsRequest {}, "0000000002000000");
     assert_golden(Kind::STATE_REQUEST, &StateRequest {}, "0000000004000000");
     assert_golden(
+        Kind::SUPERBLOCK_REQUEST,
+        &SuperblockRequest { id: 0x0102_0304 },
+        "0400000005000000 \
+         04030201",
+    );
+    assert_golden(
         Kind::SUBSCRIBE,
         &Subscribe { interval_ms: 50, transitions: true },
         "0500000003000000 \
@@ -286,5 +292,98 @@ fn gap() {
         &Gap { lost: 5 },
         "080000000b010000 \
          0500000000000000",
+    );
+}
+
+#[test]
+fn superblock_detail() {
+    assert_golden(
+        Kind::SUPERBLOCK_DETAIL,
+        &SuperblockDetail {
+            id: 9,
+            uptime_ns: 0x0102_0304_0506_0708,
+            record: Some(SuperblockRecord {
+                id: 9,
+                class: 7,
+                state: state::PARTIAL,
+                backing: backing::MAPPED,
+                address: 0x7F00_0001_0000,
+                anchor: 0x1122_3344_5566_7788,
+                avail: 0x0A0B,
+                count: 0x0C0D,
+                credits: 5,
+                exact: true,
+                tag: 0x2_2334,
+                age_ns: 0x5566_7788,
+            }),
+            bitmap_is: bitmap::EXACT,
+            free: vec![0xF0F1_F2F3_F4F5_F6F7, 0x0E],
+            transitions: vec![TransitionRecord {
+                uptime_ns: 0x99,
+                superblock: 9,
+                class: 7,
+                from: state::ACTIVE,
+                to: state::FULL,
+                cause: cause::FREE,
+                tag: 0x2_2335,
+            }],
+        },
+        "760000000c010000 \
+         09000000080706050403020101090000000700020100000100007f0000887766 \
+         55443322110b0a0d0c0500013423020000000000887766550000000001020000 \
+         0000000000f7f6f5f4f3f2f1f00e000000000000000100000000000000990000 \
+         00000000000900000007000001043523020000000000",
+    );
+    assert_golden(
+        Kind::SUPERBLOCK_DETAIL,
+        &SuperblockDetail {
+            id: u32::MAX,
+            uptime_ns: 0x1234,
+            record: None,
+            bitmap_is: bitmap::NONE,
+            free: vec![],
+            transitions: vec![],
+        },
+        "1e0000000c010000 \
+         ffffffff3412000000000000000000000000000000000000000000000000",
+    );
+}
+
+#[test]
+fn size_samples() {
+    let sample = |class, samples, slack_sum, slack_squares| SizeSample {
+        class,
+        samples,
+        slack_sum,
+        slack_squares,
+    };
+    assert_golden(
+        Kind::SIZE_SAMPLES,
+        &SizeSamples {
+            records: vec![sample(7, 0x101, 0x102, 0x103), sample(8, 0x201, 0x202, 0x203)],
+        },
+        "3c0000000d010000 \
+         0200000000000000070001010000000000000201000000000000030100000000 \
+         00000800010200000000000002020000000000000302000000000000",
+    );
+}
+
+#[test]
+fn heap_counters() {
+    assert_golden(
+        Kind::HEAP_COUNTERS,
+        &HeapCounters {
+            records: vec![HeapCounter {
+                class: 7,
+                heap: 2,
+                allocations: 0x301,
+                frees: 0x302,
+                refills: 0x303,
+                ran_dry: 0x304,
+            }],
+        },
+        "2c0000000e010000 \
+         0100000000000000070002000103000000000000020300000000000003030000 \
+         000000000403000000000000",
     );
 }

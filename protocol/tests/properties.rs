@@ -69,6 +69,10 @@ fn decode_as_everything(payload: &[u8]) -> usize {
         decode::<StateEnd>(payload).is_ok(),
         decode::<Transitions>(payload).is_ok(),
         decode::<Gap>(payload).is_ok(),
+        decode::<SuperblockRequest>(payload).is_ok(),
+        decode::<SuperblockDetail>(payload).is_ok(),
+        decode::<SizeSamples>(payload).is_ok(),
+        decode::<HeapCounters>(payload).is_ok(),
     ]
     .into_iter()
     .filter(|ok| *ok)
@@ -94,6 +98,33 @@ prop_compose! {
     ) -> TransitionRecord {
         let (uptime_ns, superblock, class, from, to, cause, tag) = numbers;
         TransitionRecord { uptime_ns, superblock, class, from, to, cause, tag }
+    }
+}
+
+prop_compose! {
+    fn detail()(
+        id in any::<u32>(),
+        uptime_ns in any::<u64>(),
+        record in prop::option::of(superblock()),
+        bitmap_is in any::<u8>(),
+        free in vec(any::<u64>(), 0..64),
+        transitions in vec(transition(), 0..100),
+    ) -> SuperblockDetail {
+        SuperblockDetail { id, uptime_ns, record, bitmap_is, free, transitions }
+    }
+}
+
+prop_compose! {
+    fn sample()(numbers in any::<(u16, u64, u64, u64)>()) -> SizeSample {
+        let (class, samples, slack_sum, slack_squares) = numbers;
+        SizeSample { class, samples, slack_sum, slack_squares }
+    }
+}
+
+prop_compose! {
+    fn counter()(numbers in any::<(u16, u16, u64, u64, u64, u64)>()) -> HeapCounter {
+        let (class, heap, allocations, frees, refills, ran_dry) = numbers;
+        HeapCounter { class, heap, allocations, frees, refills, ran_dry }
     }
 }
 
@@ -162,6 +193,19 @@ proptest! {
     }
 
     #[test]
+    fn messages_of_version_1_1_come_back(
+        detail in detail(),
+        samples in vec(sample(), 0..200),
+        counters in vec(counter(), 0..200),
+        id in any::<u32>(),
+    ) {
+        round_trip(&detail)?;
+        round_trip(&SizeSamples { records: samples })?;
+        round_trip(&HeapCounters { records: counters })?;
+        round_trip(&SuperblockRequest { id })?;
+    }
+
+    #[test]
     fn random_payloads_do_no_harm(payload in vec(any::<u8>(), 0..600)) {
         let largest = largest_request(|| { decode_as_everything(&payload); });
         prop_assert!(largest <= DECODE_LIMIT_BYTES, "{largest} bytes at a time");
@@ -172,12 +216,14 @@ proptest! {
     fn damaged_payloads_do_no_harm(
         hello in hello(),
         records in vec(superblock(), 0..20),
+        detail in detail(),
         damage in vec(any::<(prop::sample::Index, u8)>(), 1..8),
     ) {
         let mut out = vec![0; 64 * 1024];
-        for message in 0..2 {
+        for message in 0..3 {
             let used = match message {
                 0 => encode_into(&hello, &mut out).unwrap(),
+                1 => encode_into(&detail, &mut out).unwrap(),
                 _ => encode_into(&Superblocks { records: records.clone() }, &mut out).unwrap(),
             };
             for (index, byte) in &damage {
