@@ -65,6 +65,8 @@ pub(crate) enum Phase {
 pub(crate) struct Connection {
     pub(crate) stream: Stream,
     pub(crate) phase: Phase,
+    /// Minor version that the client speaks: it is sent no kinds of a later one.
+    pub(crate) minor: u16,
     /// When the phase ends by itself.
     deadline: Option<Instant>,
     /// The client has ended its side: there is nothing more to read.
@@ -77,6 +79,8 @@ pub(crate) struct Connection {
     pub(crate) have: Option<u64>,
     /// A full state is owed, however long it takes.
     pub(crate) wants_state: bool,
+    /// A close look at this superblock is owed.
+    pub(crate) wants_superblock: Option<u32>,
     /// States left out since the last gap was told.
     pub(crate) lost: u64,
     pub(crate) subscription: Option<Subscription>,
@@ -104,7 +108,7 @@ pub(crate) struct Feed {
 /// What [`Slot::next_request`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Incoming {
-    Greeting,
+    Greeting { minor: u16 },
     Request(Request),
     Refused(Refusal),
 }
@@ -123,12 +127,14 @@ impl Slot {
         self.connection = Some(Connection {
             stream,
             phase: Phase::Greeting,
+            minor: 0,
             deadline: Some(now + GREETING_TIME),
             input_ended: false,
             output_ended: false,
             sequence: 0,
             have: None,
             wants_state: false,
+            wants_superblock: None,
             lost: 0,
             subscription: None,
         });
@@ -151,7 +157,7 @@ impl Slot {
     fn accepts_requests(&self) -> bool {
         self.connection.as_ref().is_some_and(|connection| {
             connection.phase != Phase::Closing
-                && !connection.wants_state
+                && !connection.is_owed()
                 && self.queue.len() <= MAX_REPLY_BYTES
         })
     }
@@ -205,7 +211,7 @@ impl Slot {
         Some(match self.reader.next() {
             Ok(None) => return None,
             Ok(Some((kind, payload))) if greeting => match request::check_greeting(kind, payload) {
-                Ok(()) => Incoming::Greeting,
+                Ok(minor) => Incoming::Greeting { minor },
                 Err(refusal) => Incoming::Refused(refusal),
             },
             Ok(Some((kind, payload))) => match request::parse(kind, payload) {
@@ -245,9 +251,7 @@ impl Slot {
                 && match connection.phase {
                     // No greeting can come any more.
                     Phase::Greeting => true,
-                    Phase::Open => {
-                        self.queue.is_empty() && !connection.wants_state && !self.stalled
-                    }
+                    Phase::Open => self.queue.is_empty() && !connection.is_owed() && !self.stalled,
                     Phase::Closing => connection.output_ended,
                 }
         })
@@ -255,11 +259,17 @@ impl Slot {
 }
 
 impl Connection {
-    pub(crate) fn greeted(&mut self) {
+    pub(crate) fn greeted(&mut self, minor: u16) {
         self.phase = Phase::Open;
+        self.minor = minor;
         if !self.input_ended {
             self.deadline = None;
         }
+    }
+
+    /// Whether an answer is owed that waits for the queue to be empty.
+    fn is_owed(&self) -> bool {
+        self.wants_state || self.wants_superblock.is_some()
     }
 
     /// What is queued, the reason last, is still sent.
@@ -267,6 +277,7 @@ impl Connection {
         self.phase = Phase::Closing;
         self.deadline = Some(now + CLOSING_TIME);
         self.wants_state = false;
+        self.wants_superblock = None;
         self.subscription = None;
     }
 

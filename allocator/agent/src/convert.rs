@@ -4,7 +4,7 @@
 //! two meet.
 
 use lfalloc::observe::{
-    Census, ClassView, HeapView, LargeView, Parts, SuperblockView, Totals, Transition,
+    Census, ClassView, CounterView, HeapView, LargeView, Parts, SuperblockView, Totals, Transition,
 };
 use lfalloc_protocol::message;
 
@@ -31,6 +31,27 @@ pub(crate) fn heap(view: &HeapView) -> message::HeapRecord {
         heap: view.heap,
         superblock: view.superblock,
         credits: view.credits,
+    }
+}
+
+/// Nothing for a class without samples.
+pub(crate) fn sample(view: &ClassView) -> Option<message::SizeSample> {
+    (view.samples > 0).then_some(message::SizeSample {
+        class: view.class,
+        samples: view.samples,
+        slack_sum: view.slack_sum,
+        slack_squares: view.slack_squares,
+    })
+}
+
+pub(crate) fn counter(view: &CounterView) -> message::HeapCounter {
+    message::HeapCounter {
+        class: view.class,
+        heap: view.heap,
+        allocations: view.allocations,
+        frees: view.frees,
+        refills: view.refills,
+        ran_dry: view.ran_dry,
     }
 }
 
@@ -134,10 +155,10 @@ fn parts(parts: &Parts) -> message::Parts {
 
 #[cfg(test)]
 mod tests {
-    //! Aim: the numbers of states, backings and causes mean the same on both sides. Method: compare
+    //! Aim: the numbers of states, backings, sights and causes mean the same on both sides. Method: compare
     //! each.
-    use lfalloc::observe::{Backing, Cause, State};
-    use lfalloc_protocol::message::{backing, cause, state};
+    use lfalloc::observe::{Backing, Cause, Sight, State};
+    use lfalloc_protocol::message::{backing, bitmap, cause, state};
 
     #[test]
     fn codes_agree() {
@@ -148,6 +169,10 @@ mod tests {
         assert_eq!(
             [Backing::Unused as u8, Backing::Mapped as u8, Backing::Decommitted as u8],
             [backing::UNUSED, backing::MAPPED, backing::DECOMMITTED]
+        );
+        assert_eq!(
+            [Sight::Nothing as u8, Sight::Exact as u8, Sight::Racing as u8],
+            [bitmap::NONE, bitmap::EXACT, bitmap::RACING]
         );
         assert_eq!(
             [

@@ -6,10 +6,12 @@
 use std::fmt::Write;
 use std::time::Instant;
 
-use lfalloc::observe::{self, CLASS_COUNT, RING_SLOTS, Transition, TransitionCursor};
+use lfalloc::anchor::Anchor;
+use lfalloc::observe::{self, CLASS_COUNT, Magnifier, RING_SLOTS, Transition, TransitionCursor};
 use lfalloc_protocol::message::{
-    Classes, Gap, HeapRecord, Heaps, Hello, Kind, LargeBlocks, LargeRecord, MAJOR, MINOR, Refused,
-    StateBegin, StateEnd, SuperblockRecord, Superblocks, Transitions,
+    Classes, Gap, HeapCounter, HeapCounters, HeapRecord, Heaps, Hello, Kind, LargeBlocks,
+    LargeRecord, MAJOR, MINOR, Refused, SizeSamples, StateBegin, StateEnd, SuperblockDetail,
+    SuperblockRecord, Superblocks, TransitionRecord, Transitions, bitmap,
 };
 use serde::Serialize;
 
@@ -23,8 +25,17 @@ const CHUNK_RECORDS: usize = 512;
 /// Chunks of transitions sent at a time at most: the whole ring. What is recorded meanwhile waits
 /// there.
 const TRANSITION_CHUNKS: usize = RING_SLOTS.div_ceil(CHUNK_RECORDS);
+/// Transitions of one superblock that a close look tells of at most, the newest.
+const DETAIL_TRANSITIONS: usize = 256;
+/// How often a superblock is looked at until it did not change meanwhile.
+const LOOKS: u32 = 4;
+/// The first minor version whose viewers know of samples, counters and close looks.
+pub(crate) const SINCE_1_1: u16 = 1;
 /// Bytes kept for the sentence of a refusal; the longest has about half of it.
 const SENTENCE_BYTES: usize = 256;
+
+/// Half of the tags that an anchor can have.
+const HALF_OF_TAGS: u64 = 1 << (Anchor::TAG_BITS - 1);
 
 /// One message of every kind that holds a `Vec` or a `String`.
 #[derive(Debug)]
@@ -36,7 +47,20 @@ pub(crate) struct Outgoing {
     superblocks: Superblocks,
     large: LargeBlocks,
     transitions: Transitions,
+    samples: SizeSamples,
+    counters: HeapCounters,
+    detail: SuperblockDetail,
+    magnifier: Box<Magnifier>,
     ring: Box<[Transition]>,
+}
+
+/// What a viewer knows already.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Knows {
+    /// Minor version that it speaks.
+    pub(crate) minor: u16,
+    /// The census of its last state; `None`: it gets all.
+    pub(crate) have: Option<u64>,
 }
 
 /// What the end of a state tells about the agent itself.
@@ -69,6 +93,17 @@ impl Outgoing {
             superblocks: Superblocks { records: Vec::with_capacity(CHUNK_RECORDS) },
             large: LargeBlocks { first: true, records: Vec::with_capacity(CHUNK_RECORDS) },
             transitions: Transitions { missed: 0, records: Vec::with_capacity(CHUNK_RECORDS) },
+            samples: SizeSamples { records: Vec::with_capacity(CLASS_COUNT) },
+            counters: HeapCounters { records: Vec::with_capacity(CHUNK_RECORDS) },
+            detail: SuperblockDetail {
+                id: 0,
+                uptime_ns: 0,
+                record: None,
+                bitmap_is: bitmap::NONE,
+                free: Vec::with_capacity(Magnifier::MAX_WORDS),
+                transitions: Vec::with_capacity(DETAIL_TRANSITIONS),
+            },
+            magnifier: Box::default(),
             ring: vec![Transition::NOTHING; CHUNK_RECORDS].into_boxed_slice(),
         }
     }
@@ -94,18 +129,18 @@ impl Outgoing {
         queue.push(Kind::TOTALS, &convert::totals(&observe::totals(), uptime_ns))
     }
 
-    /// The newest census, whole: for a client that has census `have`, or all of it. On failure
+    /// The newest census, whole: for a client that knows something of it, or nothing. On failure
     /// nothing of it stays in the queue.
     pub(crate) fn state(
         &mut self,
         queue: &mut Queue,
         registry: &Registry,
-        have: Option<u64>,
+        viewer: Knows,
         sequence: u64,
         agent: AgentFigures,
     ) -> Result<(), Full> {
         let len = queue.len();
-        let result = self.state_frames(queue, registry, have, sequence, agent);
+        let result = self.state_frames(queue, registry, viewer, sequence, agent);
         if result.is_err() {
             queue.truncate(len);
         }
@@ -116,10 +151,11 @@ impl Outgoing {
         &mut self,
         queue: &mut Queue,
         registry: &Registry,
-        have: Option<u64>,
+        viewer: Knows,
         sequence: u64,
         agent: AgentFigures,
     ) -> Result<(), Full> {
+        let Knows { minor, have } = viewer;
         let begin = StateBegin { sequence, full: have.is_none(), uptime_ns: registry.uptime_ns };
         queue.push(Kind::STATE_BEGIN, &begin)?;
 
@@ -128,9 +164,19 @@ impl Outgoing {
             .records
             .extend(registry.tables.classes.iter().take(CLASS_COUNT).map(convert::class));
         queue.push(Kind::CLASSES, &self.classes)?;
+        if minor >= SINCE_1_1 {
+            self.samples.records.clear();
+            let samples = registry.tables.classes.iter().filter_map(convert::sample);
+            self.samples.records.extend(samples.take(CLASS_COUNT));
+            queue.push(Kind::SIZE_SAMPLES, &self.samples)?;
+        }
 
         let heaps = registry.tables.heaps.iter().map(convert::heap);
         push_chunks(queue, Kind::HEAPS, &mut self.heaps, heaps)?;
+        if minor >= SINCE_1_1 {
+            let counters = registry.counters_since(have).map(convert::counter);
+            push_chunks(queue, Kind::HEAP_COUNTERS, &mut self.counters, counters)?;
+        }
 
         let ages = registry.ages();
         let superblocks =
@@ -184,6 +230,67 @@ impl Outgoing {
         fed
     }
 
+    /// A close look at superblock `id`, with what the ring still holds of it.
+    pub(crate) fn detail(
+        &mut self,
+        queue: &mut Queue,
+        registry: &Registry,
+        id: u32,
+    ) -> Result<(), Full> {
+        self.detail.id = id;
+        self.detail.free.clear();
+        (self.detail.record, self.detail.bitmap_is) = match self.magnifier.look_at(id, LOOKS) {
+            None => (None, bitmap::NONE),
+            Some(look) => {
+                self.detail.free.extend_from_slice(look.free);
+                let record = convert::superblock(&look.superblock, registry.ages_now());
+                (Some(record), look.sight as u8)
+            }
+        };
+        self.detail.uptime_ns = registry.uptime.at(Instant::now());
+        self.collect_transitions(registry, id);
+        queue.push(Kind::SUPERBLOCK_DETAIL, &self.detail)
+    }
+
+    /// The newest transitions of superblock `id` in the ring, by their tags.
+    fn collect_transitions(&mut self, registry: &Registry, id: u32) {
+        let found = &mut self.detail.transitions;
+        found.clear();
+        let uptimes = registry.uptimes();
+        let mut cursor = TransitionCursor::oldest();
+        let (mut count, mut nothing) = (0, 0);
+        // The ring twice over at most: it may be filled as fast as it is read. A slot whose writer
+        // is at it ends a reading; it is given up at the third.
+        for _ in 0..2 * TRANSITION_CHUNKS {
+            let (read, _) = cursor.read(&mut self.ring);
+            for event in self.ring[..read].iter().filter(|event| event.superblock == id) {
+                let record = convert::transition(event, uptimes);
+                if found.len() < DETAIL_TRANSITIONS {
+                    found.push(record);
+                } else {
+                    found[count % DETAIL_TRANSITIONS] = record;
+                }
+                count += 1;
+            }
+            nothing = if read == 0 { nothing + 1 } else { 0 };
+            if nothing == 3 {
+                break;
+            }
+        }
+        if count > DETAIL_TRANSITIONS {
+            found.rotate_left(count % DETAIL_TRANSITIONS);
+        }
+        // Two of them may stand in the ring the wrong way round. Tags wrap: they are compared with
+        // one of them, around which the others lie.
+        let Some(first) = found.first().map(|record| record.tag) else {
+            return;
+        };
+        let place = |record: &TransitionRecord| {
+            record.tag.wrapping_sub(first).wrapping_add(HALF_OF_TAGS) % (2 * HALF_OF_TAGS)
+        };
+        found.sort_unstable_by_key(place);
+    }
+
     /// Says that `lost` states were left out.
     pub(crate) fn gap(queue: &mut Queue, lost: u64) -> Result<(), Full> {
         queue.push(Kind::GAP, &Gap { lost })
@@ -207,6 +314,16 @@ impl Chunk for Heaps {
     fn begin(&mut self, first: bool) -> bool {
         self.first = first;
         first
+    }
+}
+
+impl Chunk for HeapCounters {
+    type Record = HeapCounter;
+    fn records(&mut self) -> &mut Vec<HeapCounter> {
+        &mut self.records
+    }
+    fn begin(&mut self, _first: bool) -> bool {
+        false
     }
 }
 

@@ -50,6 +50,9 @@ impl Server {
                 next.offer(Some(now));
             }
             let idle = slot.queue.is_empty();
+            if idle && connection.wants_superblock.is_some() {
+                next.offer(Some(now));
+            }
             if idle && is_due(connection, now) {
                 next.offer(Some(self.census_after));
             }

@@ -1,5 +1,5 @@
 //! The agent's side of the allocator's registry: one census for everybody who is due, and for each
-//! superblock the census in which it last changed.
+//! superblock and each heap's counters the census in which they last changed.
 //!
 //! ```text
 //!   census   1   2   3   4          a client that has census 2 gets, at census 4, the
@@ -12,7 +12,7 @@
 
 use std::time::Instant;
 
-use lfalloc::observe::{Backing, Census, Clock, MappedVec, SuperblockView, Tables};
+use lfalloc::observe::{Backing, Census, Clock, CounterView, MappedVec, SuperblockView, Tables};
 
 use crate::error::StartError;
 use crate::identity::Uptime;
@@ -58,6 +58,13 @@ impl Seen {
     }
 }
 
+/// What a heap had last counted, and in which census that was new.
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    view: CounterView,
+    census: u64,
+}
+
 /// The newest census and the history of changes.
 #[derive(Debug)]
 pub(crate) struct Registry {
@@ -74,6 +81,8 @@ pub(crate) struct Registry {
     pub(crate) number: u64,
     /// By place in `tables.superblocks`.
     seen: MappedVec<Seen>,
+    /// By place in `tables.counters`.
+    counted: MappedVec<Counted>,
 }
 
 impl Registry {
@@ -87,6 +96,7 @@ impl Registry {
             elapsed_ns: 0,
             number: 0,
             seen: MappedVec::new(),
+            counted: MappedVec::new(),
         })
     }
 
@@ -110,6 +120,9 @@ impl Registry {
             if place >= known || !seen.shows(view) {
                 *seen = Seen::new(view, number);
             }
+        }
+        if !merge(&mut self.counted, &self.tables.counters, number) {
+            return false;
         }
         self.census = census;
         self.number = number;
@@ -157,10 +170,49 @@ impl Registry {
         })
     }
 
+    /// The counters that a client needs which has state `have`: those that changed since, or, if it
+    /// has none, all.
+    pub(crate) fn counters_since(&self, have: Option<u64>) -> impl Iterator<Item = &CounterView> {
+        self.counted
+            .iter()
+            .filter(move |counted| have.is_none_or(|have| counted.census > have))
+            .map(|counted| &counted.view)
+    }
+
+    /// How long ago ticks are now, in nanoseconds; 0 for ticks that never were.
+    pub(crate) fn ages_now(&self) -> impl Fn(u64) -> u64 + Copy + use<> {
+        let now = self.clock.now();
+        move |ticks| if ticks == 0 { 0 } else { now.age_ns(ticks) }
+    }
+
     /// Bytes mapped for all of this.
     pub(crate) fn bytes(&self) -> usize {
-        self.tables.bytes() + self.seen.bytes()
+        self.tables.bytes() + self.seen.bytes() + self.counted.bytes()
     }
+}
+
+/// Brings `counted` up to `views`, both by class and heap: what is new or has changed is of census
+/// `number`. False, and nothing is changed, when the system gives no memory.
+///
+/// From the back and in place: a heap that was used stays so, hence no place of the new table is
+/// before that of the same heap in the old one.
+fn merge(counted: &mut MappedVec<Counted>, views: &[CounterView], number: u64) -> bool {
+    let mut old = counted.len();
+    let nothing = Counted { view: CounterView::default(), census: number };
+    if !counted.resize(views.len(), nothing) {
+        return false;
+    }
+    for (place, view) in views.iter().enumerate().rev() {
+        let before = old.checked_sub(1).map(|last| counted[last]);
+        let known = before
+            .filter(|before| (before.view.class, before.view.heap) == (view.class, view.heap));
+        old -= usize::from(known.is_some());
+        counted[place] = match known {
+            Some(known) if known.view == *view => known,
+            _ => Counted { view: *view, census: number },
+        };
+    }
+    true
 }
 
 #[cfg(test)]
@@ -174,6 +226,42 @@ mod tests {
 
     use super::*;
     use crate::convert;
+
+    /// What changed is new, what is new is new, and what is as it was keeps its census, wherever
+    /// new heaps come in.
+    #[test]
+    fn counters_keep_the_census_in_which_they_changed() {
+        let view = |class, heap, allocations| CounterView {
+            class,
+            heap,
+            allocations,
+            ..CounterView::default()
+        };
+        let censuses = |counted: &MappedVec<Counted>| {
+            counted
+                .iter()
+                .map(|counted| (counted.view.class, counted.view.heap, counted.census))
+                .collect::<Vec<_>>()
+        };
+        let mut counted = MappedVec::new();
+        assert!(merge(&mut counted, &[view(1, 0, 5), view(3, 2, 5)], 1));
+        assert_eq!(censuses(&counted), [(1, 0, 1), (3, 2, 1)]);
+        assert!(merge(&mut counted, &[view(1, 0, 5), view(3, 2, 6)], 2));
+        assert_eq!(censuses(&counted), [(1, 0, 1), (3, 2, 2)]);
+        let grown = [
+            view(0, 9, 1),
+            view(1, 0, 5),
+            view(1, 1, 1),
+            view(3, 1, 1),
+            view(3, 2, 6),
+            view(4, 0, 1),
+        ];
+        assert!(merge(&mut counted, &grown, 3));
+        let expected = [(0, 9, 3), (1, 0, 1), (1, 1, 3), (3, 1, 3), (3, 2, 2), (4, 0, 3)];
+        assert_eq!(censuses(&counted), expected);
+        assert!(merge(&mut counted, &grown, 4));
+        assert_eq!(censuses(&counted), expected);
+    }
 
     /// A registry whose clock can be used already.
     fn registry() -> Registry {

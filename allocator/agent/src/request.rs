@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lfalloc_protocol::message::{
-    Kind, MAGIC, MAJOR, MINOR, StateRequest, Subscribe, TotalsRequest, refusal,
+    Kind, MAGIC, MAJOR, MINOR, StateRequest, Subscribe, SuperblockRequest, TotalsRequest, refusal,
 };
 use lfalloc_protocol::{Error, decode, decode_borrowed};
 
@@ -23,6 +23,9 @@ pub(crate) enum Request {
         transitions: bool,
     },
     Unsubscribe,
+    Superblock {
+        id: u32,
+    },
     /// Of a kind that this agent does not know.
     Skipped,
 }
@@ -69,11 +72,11 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-/// Checks the first frame. Allocates nothing.
+/// Checks the first frame and returns the viewer's minor version. Allocates nothing.
 ///
 /// Magic and version stand first in the greetings of all versions, so that they are read before
 /// anything is assumed of the rest.
-pub(crate) fn check_greeting(kind: Kind, payload: &[u8]) -> Result<(), Refusal> {
+pub(crate) fn check_greeting(kind: Kind, payload: &[u8]) -> Result<u16, Refusal> {
     let Some(&[m0, m1, m2, m3, j0, j1, n0, n1]) = payload.first_chunk::<8>() else {
         return Err(Refusal::Malformed);
     };
@@ -86,7 +89,7 @@ pub(crate) fn check_greeting(kind: Kind, payload: &[u8]) -> Result<(), Refusal> 
     }
     // As `ClientHello`, but with a name that is not copied.
     match decode_borrowed::<(u32, u16, u16, &str)>(payload) {
-        Ok((.., name)) if name.len() <= MAX_CLIENT_NAME_BYTES => Ok(()),
+        Ok((.., name)) if name.len() <= MAX_CLIENT_NAME_BYTES => Ok(minor),
         _ => Err(Refusal::Malformed),
     }
 }
@@ -109,6 +112,9 @@ pub(crate) fn parse(kind: Kind, payload: &[u8]) -> Result<Request, Refusal> {
                 transitions,
             }),
         },
+        Kind::SUPERBLOCK_REQUEST => decode::<SuperblockRequest>(payload)
+            .map_err(malformed)
+            .map(|SuperblockRequest { id }| Request::Superblock { id }),
         // There is one greeting.
         Kind::CLIENT_HELLO => Err(Refusal::Malformed),
         _ => Ok(Request::Skipped),
@@ -123,7 +129,7 @@ mod tests {
 
     use super::*;
 
-    fn greeting(magic: u32, major: u16, minor: u16, client: &str) -> Result<(), Refusal> {
+    fn greeting(magic: u32, major: u16, minor: u16, client: &str) -> Result<u16, Refusal> {
         let hello = ClientHello { magic, major, minor, client: client.to_owned() };
         let mut out = [0; 256];
         let used = encode_into(&hello, &mut out).unwrap();
@@ -132,8 +138,9 @@ mod tests {
 
     #[test]
     fn greetings() {
-        assert_eq!(greeting(MAGIC, MAJOR, MINOR, ""), Ok(()));
-        assert_eq!(greeting(MAGIC, MAJOR, MINOR + 7, &"x".repeat(64)), Ok(()));
+        assert_eq!(greeting(MAGIC, MAJOR, MINOR, ""), Ok(MINOR));
+        assert_eq!(greeting(MAGIC, MAJOR, 0, ""), Ok(0));
+        assert_eq!(greeting(MAGIC, MAJOR, MINOR + 7, &"x".repeat(64)), Ok(MINOR + 7));
         assert_eq!(greeting(MAGIC, MAJOR, MINOR, &"x".repeat(65)), Err(Refusal::Malformed));
         assert_eq!(greeting(MAGIC + 1, MAJOR, MINOR, ""), Err(Refusal::Malformed));
         let other = Refusal::Version { major: 7, minor: 3 };
@@ -172,6 +179,11 @@ mod tests {
         assert_eq!(parse(Kind::TOTALS_REQUEST, &[]), Ok(Request::Totals));
         assert_eq!(parse(Kind::TOTALS_REQUEST, &[0]), Err(Refusal::Malformed));
         assert_eq!(parse(Kind::STATE_REQUEST, &[]), Ok(Request::State));
+        assert_eq!(
+            parse(Kind::SUPERBLOCK_REQUEST, &[1, 2, 3, 4]),
+            Ok(Request::Superblock { id: 0x0403_0201 })
+        );
+        assert_eq!(parse(Kind::SUPERBLOCK_REQUEST, &[1, 2, 3]), Err(Refusal::Malformed));
         assert_eq!(parse(Kind(0x7777), &[1, 2, 3]), Ok(Request::Skipped));
         assert_eq!(parse(Kind::CLIENT_HELLO, &[]), Err(Refusal::Malformed));
     }

@@ -10,6 +10,7 @@
 //! | viewers | 16; further ones are refused after their greeting |
 //! | connections, those that greet or are being refused included | 24 |
 //! | a client's queue | one state and some replies |
+//! | close looks that a client is owed | one; its further requests wait |
 //! | share of the time spent on censuses | a quarter |
 
 use std::os::fd::OwnedFd;
@@ -22,7 +23,7 @@ use lfalloc_protocol::message::Kind;
 
 use crate::client::{Connection, Grid, Incoming, Phase, Slot};
 use crate::os;
-use crate::outgoing::{AgentFigures, Outgoing};
+use crate::outgoing::{AgentFigures, Knows, Outgoing, SINCE_1_1};
 use crate::queue::{Full, Queue};
 use crate::registry::Registry;
 use crate::request::{Refusal, Request};
@@ -85,6 +86,7 @@ impl Server {
             self.answer_requests(now);
             self.send();
             self.send_states(now);
+            self.send_details();
             self.send_transitions(now);
             self.send();
             self.wait();
@@ -111,7 +113,7 @@ impl Server {
         for index in 0..SLOTS {
             while let Some(incoming) = self.slots[index].next_request() {
                 match incoming {
-                    Incoming::Greeting => self.greet(index, now),
+                    Incoming::Greeting { minor } => self.greet(index, minor, now),
                     Incoming::Request(request) => self.answer(index, request, now),
                     Incoming::Refused(refusal) => self.refuse(index, refusal, now),
                 }
@@ -122,7 +124,7 @@ impl Server {
         }
     }
 
-    fn greet(&mut self, index: usize, now: Instant) {
+    fn greet(&mut self, index: usize, minor: u16, now: Instant) {
         if self.viewers() >= VIEWERS {
             self.refuse(index, Refusal::Busy { viewers: VIEWERS }, now);
             return;
@@ -131,7 +133,7 @@ impl Server {
         let Some(connection) = &mut slot.connection else {
             return;
         };
-        connection.greeted();
+        connection.greeted(minor);
         if self.outgoing.hello(&mut slot.queue, &self.registry).is_err() {
             slot.close();
         }
@@ -153,7 +155,11 @@ impl Server {
                 connection.subscribe(interval, transitions, now, &self.grid);
             }
             Request::Unsubscribe => connection.subscription = None,
-            Request::Skipped => {}
+            // A viewer of version 1.0 would not know the answer.
+            Request::Superblock { id } if connection.minor >= SINCE_1_1 => {
+                connection.wants_superblock = Some(id);
+            }
+            Request::Superblock { .. } | Request::Skipped => {}
         }
     }
 
@@ -217,7 +223,8 @@ impl Server {
             let have = if connection.wants_state { None } else { connection.have };
             let result = announce(&mut slot.queue, connection.lost).and_then(|()| {
                 let sequence = connection.sequence + 1;
-                self.outgoing.state(&mut slot.queue, &self.registry, have, sequence, figures)
+                let viewer = Knows { minor: connection.minor, have };
+                self.outgoing.state(&mut slot.queue, &self.registry, viewer, sequence, figures)
             });
             if result.is_ok() {
                 connection.sequence += 1;
@@ -233,6 +240,25 @@ impl Server {
             }
             if let Some(subscription) = &mut connection.subscription {
                 subscription.schedule(now, &self.grid);
+            }
+        }
+    }
+
+    /// Sends close looks to those who asked for one, each onto an empty queue and after a state that
+    /// is due: one at a time, and whoever asks for many gets its updates all the same.
+    fn send_details(&mut self) {
+        for slot in &mut self.slots {
+            let Some(connection) = &mut slot.connection else {
+                continue;
+            };
+            if !slot.queue.is_empty() {
+                continue;
+            }
+            let Some(id) = connection.wants_superblock.take() else {
+                continue;
+            };
+            if self.outgoing.detail(&mut slot.queue, &self.registry, id).is_err() {
+                slot.close();
             }
         }
     }

@@ -98,7 +98,11 @@ fn work_the_agent(fixture: &Fixture) {
         if size % 3 == 0 {
             blocks.clear();
         }
-        fixture.attach().totals();
+        let mut curious = fixture.attach();
+        for id in [0, size as u32 % 50, u32::MAX] {
+            assert_eq!(curious.superblock(id).id, id);
+        }
+        curious.totals();
 
         let mut bad = fixture.connect();
         bad.send_bytes(&[0xFF; 64]);

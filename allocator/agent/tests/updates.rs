@@ -29,6 +29,7 @@ const DIRECTORY: &str = "LFALLOC_AGENT_TEST_WATCHED";
 #[derive(Default)]
 struct Known {
     superblocks: BTreeMap<u32, SuperblockRecord>,
+    counters: BTreeMap<(u16, u16), HeapCounter>,
     full_states: usize,
     updates: usize,
     records: usize,
@@ -38,10 +39,18 @@ impl Known {
     fn apply(&mut self, state: Whole) {
         if state.begin.full {
             self.superblocks.clear();
+            self.counters.clear();
             self.full_states += 1;
         } else {
             self.updates += 1;
             self.records += state.superblocks.len();
+            for record in &state.counters {
+                let before = self.counters.get(&(record.class, record.heap));
+                assert_ne!(before, Some(record), "an update holds what changed");
+            }
+        }
+        for record in state.counters {
+            self.counters.insert((record.class, record.heap), record);
         }
         for record in state.superblocks {
             if record.backing == backing::MAPPED {
@@ -92,13 +101,16 @@ fn updates_add_up_to_the_full_state() {
     // At rest an update holds nothing.
     let update = follower.state();
     assert!(!update.begin.full && update.end.consistent);
-    assert_eq!(update.superblocks, []);
+    assert_eq!((update.superblocks, update.counters), (vec![], vec![]));
 
     let mut asker = Viewer::connect(&socket);
     asker.greet();
     let full = asker.request_state();
     assert!(full.begin.full && full.end.consistent);
     assert_eq!((&full.classes, &full.heaps), (&update.classes, &update.heaps));
+    assert_eq!(full.samples, update.samples);
+    assert_eq!(known.counters.values().copied().collect::<Vec<_>>(), full.counters);
+    assert!(full.counters.len() > 50, "{}", full.counters.len());
     assert!(full.superblocks.len() > 100);
     let by_updates: Vec<_> = known.superblocks.values().map(ageless).collect();
     let at_once: Vec<_> = full.superblocks.iter().map(ageless).collect();

@@ -75,7 +75,11 @@ impl Viewer {
     }
 
     pub(crate) fn send_greeting(&mut self, major: u16) {
-        let hello = ClientHello { magic: MAGIC, major, minor: MINOR, client: "test".to_owned() };
+        self.send_greeting_of(major, MINOR);
+    }
+
+    pub(crate) fn send_greeting_of(&mut self, major: u16, minor: u16) {
+        let hello = ClientHello { magic: MAGIC, major, minor, client: "test".to_owned() };
         self.send(Kind::CLIENT_HELLO, &hello);
     }
 
@@ -126,7 +130,11 @@ impl Viewer {
         assert_eq!(kind, Kind::STATE_BEGIN);
         let begin: StateBegin = decode(&self.payload).unwrap();
         let classes: Classes = self.expect(Kind::CLASSES);
-        let mut state = Whole { begin, classes: classes.records, ..Whole::default() };
+        let samples: SizeSamples = self.expect(Kind::SIZE_SAMPLES);
+        assert!(samples.records.iter().all(|record| record.samples > 0));
+        assert!(samples.records.is_sorted_by_key(|record| record.class));
+        let mut state =
+            Whole { begin, classes: classes.records, samples: samples.records, ..Whole::default() };
         let mut firsts = (0, 0);
         loop {
             match self.next_frame().unwrap() {
@@ -135,6 +143,12 @@ impl Viewer {
                     assert_eq!(heaps.first, state.heaps.is_empty() && firsts.0 == 0);
                     firsts.0 += 1;
                     state.heaps.extend(heaps.records);
+                }
+                Kind::HEAP_COUNTERS => {
+                    assert!(firsts.0 > 0 && state.superblocks.is_empty() && firsts.1 == 0);
+                    let counters: HeapCounters = decode(&self.payload).unwrap();
+                    assert!(!counters.records.is_empty());
+                    state.counters.extend(counters.records);
                 }
                 Kind::SUPERBLOCKS => {
                     let superblocks: Superblocks = decode(&self.payload).unwrap();
@@ -154,7 +168,19 @@ impl Viewer {
         assert_eq!(state.end.sequence, begin.sequence);
         assert!(firsts.0 > 0 && firsts.1 > 0, "at least one chunk of heaps and of large blocks");
         assert!(state.superblocks.is_sorted_by_key(|record| record.id));
+        assert!(state.counters.is_sorted_by_key(|record| (record.class, record.heap)));
         state
+    }
+
+    pub(crate) fn ask_for_superblock(&mut self, id: u32) {
+        self.send(Kind::SUPERBLOCK_REQUEST, &SuperblockRequest { id });
+    }
+
+    /// A close look at superblock `id`; what comes before it is passed over.
+    pub(crate) fn superblock(&mut self, id: u32) -> SuperblockDetail {
+        self.ask_for_superblock(id);
+        while self.next_frame().unwrap() != Kind::SUPERBLOCK_DETAIL {}
+        decode(&self.payload).unwrap()
     }
 
     pub(crate) fn request_state(&mut self) -> Whole {
@@ -168,6 +194,8 @@ impl Viewer {
 pub(crate) struct Whole {
     pub(crate) begin: StateBegin,
     pub(crate) classes: Vec<ClassRecord>,
+    pub(crate) samples: Vec<SizeSample>,
+    pub(crate) counters: Vec<HeapCounter>,
     pub(crate) heaps: Vec<HeapRecord>,
     pub(crate) superblocks: Vec<SuperblockRecord>,
     pub(crate) large: Vec<LargeRecord>,
@@ -179,6 +207,8 @@ impl Default for Whole {
         Self {
             begin: StateBegin { sequence: 0, full: false, uptime_ns: 0 },
             classes: Vec::new(),
+            samples: Vec::new(),
+            counters: Vec::new(),
             heaps: Vec::new(),
             superblocks: Vec::new(),
             large: Vec::new(),

@@ -1,0 +1,256 @@
+//! Aim: version 1.1 over the socket: a viewer that asks for a superblock is shown the truth or told that it is not, and
+//! a viewer of version 1.0 gets nothing that it does not know. Method: blocks of sizes that only one test uses, whose
+//! addresses it knows; threads that churn among them; a viewer that greets with minor version 0.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_types, reason = "the tests are not the allocator: they take turns")]
+
+mod common;
+
+use std::collections::HashSet;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use common::{Fixture, Viewer, wait_until};
+use lfalloc::observe::{CLASS_COUNT, class_info};
+use lfalloc_protocol::decode;
+use lfalloc_protocol::message::*;
+
+#[global_allocator]
+static ALLOCATOR: lfalloc::LfAlloc = lfalloc::LfAlloc;
+
+/// For the test that purges every heap, and those that count on nobody else's touching theirs.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn class_of(bytes: usize) -> u16 {
+    (0..CLASS_COUNT).find(|&class| class_info(class).block_bytes as usize >= bytes).unwrap() as u16
+}
+
+/// Blocks that the compiler cannot leave out.
+fn blocks_of(bytes: usize, count: usize) -> Vec<Vec<u8>> {
+    (0..count).map(|_| black_box(Vec::with_capacity(bytes))).collect()
+}
+
+fn addresses(blocks: &[Vec<u8>]) -> HashSet<u64> {
+    blocks.iter().map(|block| block.as_ptr() as u64).collect()
+}
+
+fn superblocks_of(viewer: &mut Viewer, class: u16) -> Vec<u32> {
+    let state = viewer.request_state();
+    state
+        .superblocks
+        .iter()
+        .filter(|record| record.class == class)
+        .map(|record| record.id)
+        .collect()
+}
+
+/// Addresses of the blocks that `detail` does not show as free.
+fn taken(detail: &SuperblockDetail) -> HashSet<u64> {
+    let record = detail.record.unwrap();
+    let info = class_info(record.class.into());
+    assert_eq!(detail.free.len(), info.blocks_per_superblock.div_ceil(64) as usize);
+    (0..info.blocks_per_superblock)
+        .filter(|&block| detail.free[block as usize / 64] >> (block % 64) & 1 == 0)
+        .map(|block| record.address + u64::from(block * info.block_bytes))
+        .collect()
+}
+
+#[test]
+fn a_quiet_superblock_is_shown_block_by_block() {
+    const BYTES: usize = 3333;
+    let _turn = turn();
+    let fixture = Fixture::start();
+    let mut viewer = fixture.attach();
+    let mut blocks = blocks_of(BYTES, 100);
+    let mut number = 0;
+    blocks.retain(|_| {
+        number += 1;
+        number % 3 > 0
+    });
+    let mut found = HashSet::new();
+    let mut moved = 0;
+    for id in superblocks_of(&mut viewer, class_of(BYTES)) {
+        let detail = viewer.superblock(id);
+        assert_eq!((detail.id, detail.bitmap_is), (id, bitmap::EXACT), "{detail:?}");
+        let record = detail.record.unwrap();
+        let set: u32 = detail.free.iter().map(|word| word.count_ones()).sum();
+        assert_eq!(set, u32::from(record.count) + u32::from(record.credits), "{detail:?}");
+        assert!(record.exact && record.age_ns < detail.uptime_ns, "{detail:?}");
+        found.extend(taken(&detail));
+        assert!(detail.transitions.iter().all(|transition| transition.superblock == id));
+        assert!(detail.transitions.is_sorted_by_key(|transition| transition.tag));
+        if let Some(last) = detail.transitions.last() {
+            assert_eq!((last.to, last.class), (record.state, record.class), "{detail:?}");
+            moved += 1;
+        }
+    }
+    assert_eq!(found, addresses(&blocks));
+    assert!(moved > 0, "the ring is large enough for what this test did");
+}
+
+#[test]
+fn a_busy_superblock_is_never_shown_wrong() {
+    const BYTES: usize = 333;
+    let fixture = Fixture::start();
+    let mut viewer = fixture.attach();
+    let mut held = blocks_of(BYTES, 900);
+    let mut number = 0;
+    held.retain(|_| {
+        number += 1;
+        number % 3 == 0
+    });
+    let ids = superblocks_of(&mut viewer, class_of(BYTES));
+    let mine = addresses(&held);
+    let done = AtomicBool::new(false);
+    let mut sights = [0; 3];
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    drop(blocks_of(BYTES, 100));
+                    std::thread::yield_now();
+                }
+            });
+        }
+        for _ in 0..300 {
+            for &id in &ids {
+                let detail = viewer.superblock(id);
+                sights[usize::from(detail.bitmap_is)] += 1;
+                // Another class may have it by now, if this one left it EMPTY.
+                let Some(record) = detail.record.filter(|record| record.class == class_of(BYTES))
+                else {
+                    continue;
+                };
+                if detail.bitmap_is == bitmap::EXACT {
+                    let taken = taken(&detail);
+                    let span = record.address..record.address + 65_536;
+                    let wrong = mine.iter().find(|at| span.contains(*at) && !taken.contains(*at));
+                    assert_eq!(wrong, None, "{detail:?}");
+                }
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(sights[usize::from(bitmap::EXACT)] > 0, "{sights:?}");
+}
+
+#[test]
+fn there_are_no_bits_where_there_is_no_memory() {
+    let _turn = turn();
+    let fixture = Fixture::start();
+    let mut viewer = fixture.attach();
+    let nothing = viewer.superblock(u32::MAX);
+    assert_eq!((nothing.record, nothing.bitmap_is), (None, bitmap::NONE));
+    assert_eq!((nothing.free, nothing.transitions), (vec![], vec![]));
+    wait_until("a superblock is decommitted", || {
+        let blocks = blocks_of(77_777, 50);
+        let ids = superblocks_of(&mut viewer, class_of(77_777));
+        drop(blocks);
+        lfalloc::LfAlloc.purge();
+        let mut decommitted = 0;
+        for id in ids {
+            let detail = viewer.superblock(id);
+            if detail.record.unwrap().backing == backing::DECOMMITTED {
+                assert_eq!((detail.bitmap_is, detail.free.len()), (bitmap::NONE, 0));
+                decommitted += 1;
+            }
+        }
+        decommitted > 0
+    });
+}
+
+/// Requests that were sent together are answered one by one, in order, and not within a state.
+#[test]
+fn looks_may_be_asked_for_ahead() {
+    let fixture = Fixture::start();
+    let mut viewer = fixture.attach();
+    for id in 0..300 {
+        viewer.ask_for_superblock(id);
+        if id % 50 == 0 {
+            viewer.send(Kind::STATE_REQUEST, &StateRequest {});
+            viewer.send(Kind::TOTALS_REQUEST, &TotalsRequest {});
+        }
+    }
+    viewer.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    for id in 0..300 {
+        let detail: SuperblockDetail = viewer.expect(Kind::SUPERBLOCK_DETAIL);
+        assert_eq!(detail.id, id);
+        if id % 50 == 0 {
+            assert!(viewer.state().begin.full);
+            let _: Totals = viewer.expect(Kind::TOTALS);
+        }
+    }
+    viewer.expect_end();
+}
+
+/// Whoever asks for one look after the other gets its updates all the same.
+#[test]
+fn looks_do_not_keep_updates_away() {
+    let fixture = Fixture::start();
+    let mut viewer = fixture.attach();
+    viewer.subscribe(20, false);
+    let (mut states, mut looks) = (0, 0);
+    viewer.ask_for_superblock(0);
+    while states < 20 {
+        assert!(looks < 1_000_000, "{states} states");
+        match viewer.next_frame().unwrap() {
+            Kind::SUPERBLOCK_DETAIL => {
+                looks += 1;
+                viewer.ask_for_superblock(0);
+            }
+            Kind::STATE_END => states += 1,
+            kind => assert_ne!(kind, Kind::GAP),
+        }
+    }
+    assert!(looks > 20, "{looks}");
+}
+
+#[test]
+fn an_old_viewer_gets_no_kinds_that_it_does_not_know() {
+    let fixture = Fixture::start();
+    let mut viewer = fixture.connect();
+    viewer.send_greeting_of(MAJOR, 0);
+    let hello: Hello = viewer.expect(Kind::HELLO);
+    assert_eq!(hello.minor, MINOR);
+    viewer.ask_for_superblock(0);
+    viewer.subscribe(20, true);
+    let mut sequence = 0;
+    while sequence < 5 {
+        drop(blocks_of(555, 1000));
+        let kind = viewer.next_frame().unwrap();
+        assert!((Kind::TOTALS..=Kind::GAP).contains(&kind), "{kind:?} is none of version 1.0");
+        if kind == Kind::STATE_END {
+            sequence = decode::<StateEnd>(&viewer.payload).unwrap().sequence;
+        }
+    }
+}
+
+/// What a heap has counted is told whole once, and then where it changed.
+#[test]
+fn counters_and_samples_are_those_of_the_allocator() {
+    const BYTES: usize = 44_444;
+    let _turn = turn();
+    let fixture = Fixture::start();
+    let mut viewer = fixture.attach();
+    let class = class_of(BYTES);
+    let blocks = blocks_of(BYTES, 200);
+    let state = viewer.request_state();
+    let of_class = state.counters.iter().filter(|record| record.class == class);
+    let sums = of_class.fold([0; 3], |sum, record| {
+        [sum[0] + record.allocations, sum[1] + record.refills, sum[2] + record.ran_dry]
+    });
+    // All but the first block of a superblock are reserved at once, when it is installed.
+    let whole = class_info(class.into()).blocks_per_superblock;
+    assert_eq!((sums[0], whole), (200, 23));
+    assert!(sums[1] >= 9 && sums[2] >= sums[1], "{sums:?}");
+    let sample = state.samples.iter().find(|record| record.class == class).unwrap();
+    let slack = u64::from(class_info(class.into()).block_bytes) - BYTES as u64;
+    assert_eq!(sample.samples, sums[1]);
+    assert_eq!(sample.slack_sum, sums[1] * slack);
+    assert_eq!(sample.slack_squares, sums[1] * slack * slack);
+    drop(blocks);
+}
