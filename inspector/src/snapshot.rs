@@ -8,7 +8,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use color_eyre::eyre::WrapErr as _;
-use lfalloc_protocol::message::{HeapRecord, LargeRecord, Parts, SuperblockRecord, state};
+use lfalloc_protocol::message::{
+    HeapCounter, HeapRecord, LargeRecord, Parts, SizeSample, SuperblockRecord, state,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::connect::{ANSWER_TIMEOUT, ConnectError, Connection};
@@ -30,6 +32,10 @@ pub struct Snapshot {
     pub totals: Totals,
     pub classes: Vec<Class>,
     pub heaps: Vec<Heap>,
+    #[serde(default)]
+    pub heap_counters: Vec<Counters>,
+    #[serde(default)]
+    pub size_samples: Vec<Samples>,
     pub superblocks: Vec<Superblock>,
     pub large: Vec<Large>,
     pub transitions: Transitions,
@@ -104,6 +110,28 @@ pub struct Heap {
     pub credits: u32,
 }
 
+/// What one heap has counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented key by key in SNAPSHOT.md")]
+pub struct Counters {
+    pub class: u16,
+    pub heap: u16,
+    pub allocations: u64,
+    pub frees: u64,
+    pub refills: u64,
+    pub ran_dry: u64,
+}
+
+/// Sizes of requests of one class, as far as they were sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented key by key in SNAPSHOT.md")]
+pub struct Samples {
+    pub class: u16,
+    pub samples: u64,
+    pub slack_sum: u64,
+    pub slack_squares: u64,
+}
+
 /// One superblock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "documented key by key in SNAPSHOT.md")]
@@ -149,6 +177,8 @@ impl Snapshot {
             totals: picture.parts.into(),
             classes: picture.figures().map(Class::from).collect(),
             heaps: picture.heaps.iter().copied().map(Heap::from).collect(),
+            heap_counters: picture.counters.values().copied().map(Counters::from).collect(),
+            size_samples: picture.samples.iter().copied().map(Samples::from).collect(),
             superblocks: picture.superblocks.values().map(Superblock::from).collect(),
             large: picture.large.values().map(Large::from).collect(),
             transitions: Transitions {
@@ -299,6 +329,20 @@ impl From<HeapRecord> for Heap {
     fn from(record: HeapRecord) -> Self {
         let HeapRecord { class, heap, superblock, credits } = record;
         Self { class, heap, superblock, credits }
+    }
+}
+
+impl From<HeapCounter> for Counters {
+    fn from(record: HeapCounter) -> Self {
+        let HeapCounter { class, heap, allocations, frees, refills, ran_dry } = record;
+        Self { class, heap, allocations, frees, refills, ran_dry }
+    }
+}
+
+impl From<SizeSample> for Samples {
+    fn from(record: SizeSample) -> Self {
+        let SizeSample { class, samples, slack_sum, slack_squares } = record;
+        Self { class, samples, slack_sum, slack_squares }
     }
 }
 

@@ -25,6 +25,10 @@ fn snapshot() -> Snapshot {
     });
     picture.classes = vec![ClassRecord { class: 1, live_blocks: 7, ..ClassRecord::default() }];
     picture.heaps = vec![HeapRecord { class: 1, heap: 0, superblock: 5, credits: 9 }];
+    let counter =
+        HeapCounter { class: 1, heap: 0, allocations: 8, frees: 1, refills: 2, ran_dry: 3 };
+    picture.counters.insert((1, 0), counter);
+    picture.samples = vec![SizeSample { class: 1, samples: 2, slack_sum: 10, slack_squares: 50 }];
     let superblock = SuperblockRecord {
         id: 5,
         class: 1,
@@ -74,6 +78,8 @@ fn every_key_is_documented_and_every_documented_key_is_there() {
         ("`classes`", &value["classes"][0]),
         ("`classes[].superblocks`", &value["classes"][0]["superblocks"]),
         ("`heaps`", &value["heaps"][0]),
+        ("`heap_counters`", &value["heap_counters"][0]),
+        ("`size_samples`", &value["size_samples"][0]),
         ("`superblocks`", &value["superblocks"][0]),
         ("`large`", &value["large"][0]),
         ("`transitions`", &value["transitions"]),
@@ -105,6 +111,18 @@ fn what_is_written_reads_back() {
     write_json(&mut text, &snapshot).unwrap();
     assert_eq!(serde_json::from_slice::<Snapshot>(&text).unwrap(), snapshot);
     assert!(text.ends_with(b"\n"));
+}
+
+/// Aim: documents of older versions are still read. Method: without the keys that came later.
+#[test]
+fn a_document_without_the_newer_keys_reads_back() {
+    let mut value = serde_json::to_value(snapshot()).unwrap();
+    for key in ["heap_counters", "size_samples"] {
+        assert!(value.as_object_mut().unwrap().remove(key).is_some());
+    }
+    let read: Snapshot = serde_json::from_value(value).unwrap();
+    let older = Snapshot { heap_counters: vec![], size_samples: vec![], ..snapshot() };
+    assert_eq!(read, older);
 }
 
 #[test]

@@ -4,4 +4,3 @@
 mod anything;
 mod screens;
 mod stage;
-mod working;

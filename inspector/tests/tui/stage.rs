@@ -217,11 +217,10 @@ pub(crate) fn say(model: &mut Model, event: SourceEvent) {
     let _ = update(model, Message::Source(event));
 }
 
-/// Presses keys; a line feed stands for Enter.
+/// Presses keys.
 pub(crate) fn press(model: &mut Model, keys: &str) {
     for key in keys.chars() {
-        let code = if key == '\n' { KeyCode::Enter } else { KeyCode::Char(key) };
-        let key = KeyEvent::new(code, KeyModifiers::NONE);
+        let key = KeyEvent::new(KeyCode::Char(key), KeyModifiers::NONE);
         let _ = update(model, Message::Key(key));
     }
 }
