@@ -5,6 +5,7 @@
 //! | 0 | done; also when the reader of our output went away |
 //! | 1 | failed; one line on standard error says what, why and what to do next |
 //! | 2 | the command line was not understood |
+//! | 3 | a condition was met: a denied lint, or one of `diff --fail-if` |
 //!
 //! The terminal interface is started only if standard output is a terminal; otherwise the page of
 //! `top --once` is printed.
@@ -21,8 +22,19 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::failure::{Failure, Outcome, is_closed_pipe};
+use crate::linting::Denied;
 use crate::target::{Choice, Selector};
-use crate::{commands, doctor, explain, process, tui};
+use crate::{commands, diff, doctor, explain, process, tui};
+
+/// What the help of `lint` ends with.
+const LINTS: &str = "Lints, each of which must hold for 3 seconds:
+  books-do-not-balance  the parts of a consistent state do not sum to what is mapped
+  pinned-superblocks    superblocks under 10 % live hold at least 16 MiB and a tenth of what is mapped
+  idle-partial-list     classes without an allocation for 10 s hold at least 8 MiB and a tenth of it free
+  stranded-active       ACTIVE superblocks without a live block: at least 16 MiB and a tenth of it
+  size-class-rounding   rounding up is at least 4 MiB and a tenth of what is live
+  empty-hoard           EMPTY superblocks kept: at least 16 MiB and a quarter of what is mapped
+  cache-heavy           magazines and depot: at least 8 MiB and a quarter of what is live";
 
 /// A terminal inspector for programs that run lfalloc.
 ///
@@ -131,6 +143,32 @@ enum Command {
         #[arg(long)]
         once: bool,
     },
+    /// Watch a program and tell what is amiss; fails with status 3 if a denied lint was found
+    #[command(after_help = LINTS)]
+    Lint {
+        /// Process id or name
+        #[arg(value_name = "PID|NAME")]
+        target: Option<String>,
+        /// Fail with status 3 if this lint, or `all`, is found; may be given several times
+        #[arg(long, value_name = "LINT")]
+        deny: Vec<String>,
+        /// How long to watch; a finding must last for 3 seconds
+        #[arg(long = "for", value_name = "SECONDS", default_value_t = 4.0, value_parser = parse_seconds)]
+        seconds: f64,
+        /// One line of JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare two snapshots; fails with status 3 if a condition is met
+    Diff {
+        /// A snapshot
+        before: PathBuf,
+        /// A later one
+        after: PathBuf,
+        /// Fail with status 3 if this holds, such as 'external>30%', 'mapped>+10%', 'pinned>+100'
+        #[arg(long, value_name = "CONDITION")]
+        fail_if: Vec<String>,
+    },
     /// Explain a figure or a word of the algorithm; without one, list them
     Explain {
         /// For example credits, external, PARTIAL, EXT%
@@ -192,6 +230,17 @@ fn start(arguments: Arguments) -> Outcome<ExitCode> {
         Command::Snapshot { target, output } => {
             commands::take_snapshot(&flags, &chosen(&flags, target), output.as_deref())
         }
+        Command::Lint { target, deny, seconds, json } => {
+            let denied = Denied::parse(&deny).unwrap_or_else(|message| usage(&message));
+            let time = std::time::Duration::from_secs_f64(seconds);
+            commands::lint(&flags, &chosen(&flags, target), time, &denied, json)
+        }
+        Command::Diff { before, after, fail_if } => {
+            let conditions: Result<Vec<_>, _> =
+                fail_if.iter().map(|text| diff::Condition::parse(text)).collect();
+            let conditions = conditions.unwrap_or_else(|message| usage(&message));
+            diff::run(&before, &after, &conditions)
+        }
         Command::Explain { words } => explain::run(&words),
         Command::Doctor { target } => doctor::run(&chosen(&flags, target)),
         #[cfg(feature = "demo")]
@@ -250,6 +299,13 @@ impl Flags {
             ascii: self.ascii,
             mouse: !self.no_mouse,
         }
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.1..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("seconds, from 0.1 to 86400".to_owned()),
     }
 }
 

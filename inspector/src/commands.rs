@@ -6,6 +6,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -13,6 +14,7 @@ use crate::cli::Flags;
 use crate::connect::{ConnectError, Connection};
 use crate::discover::Candidate;
 use crate::failure::{Failure, Outcome, to_stdout};
+use crate::linting::{self, Denied};
 use crate::listing::Listing;
 use crate::report::Watched;
 use crate::snapshot::{self, Snapshot};
@@ -54,6 +56,21 @@ fn show(flags: &Flags, mut connection: Connection) -> Outcome<ExitCode> {
     }
     let source = LiveSource::new(connection, flags.rate_hz());
     Ok(tui::run(Box::new(source), flags.interface_options())?.into())
+}
+
+/// Watches a program and tells what is amiss.
+pub(crate) fn lint(
+    flags: &Flags,
+    choice: &Choice,
+    time: Duration,
+    denied: &Denied,
+    json: bool,
+) -> Outcome<ExitCode> {
+    let Some(mut connection) = connect(flags, choice)? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    linting::run(&mut connection, time, denied, json)?
+        .map_err(|error| explained(&connection, &error).into())
 }
 
 /// Prints one page, or one line of JSON.

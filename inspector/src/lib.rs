@@ -13,6 +13,7 @@ pub mod connect;
 mod connect_error;
 #[cfg(feature = "demo")]
 pub mod demo;
+mod diff;
 pub mod discover;
 pub mod doctor;
 mod explain;
@@ -20,6 +21,7 @@ pub mod failure;
 pub mod format;
 pub mod fragmentation;
 pub mod lint;
+mod linting;
 pub mod listing;
 pub mod picker;
 pub mod picture;

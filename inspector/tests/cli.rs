@@ -50,6 +50,47 @@ fn a_command_line_that_is_not_understood_ends_with_2() {
 }
 
 #[test]
+fn two_snapshots_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    fake::start(folder.path(), "served", SERVE);
+    let file = folder.path().join("a.json");
+    let file = file.to_str().unwrap();
+    stdout_of(folder.path(), &["snapshot", "served", "-o", file]);
+    let text = stdout_of(folder.path(), &["diff", file, file]);
+    for word in ["mapped", "external", "pinned", "CHANGE"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    let status = |arguments: &[&str]| run(folder.path(), arguments).status.code();
+    assert_eq!(status(&["diff", file, file, "--fail-if", "mapped>+0"]), Some(0));
+    let met =
+        run(folder.path(), &["diff", file, file, "--fail-if", "mapped>0", "--fail-if", "live<-1"]);
+    assert_eq!(met.status.code(), Some(3));
+    assert_eq!(text(&met.stderr), "lfinspect: met: mapped>0\n");
+    assert_eq!(status(&["diff", file, file, "--fail-if", "maped>0"]), Some(2));
+    let line = failure_of(folder.path(), &["diff", file, "/no/such/file"]);
+    assert!(line.starts_with("cannot read /no/such/file: "), "{line}");
+    fs::write(folder.path().join("b.json"), "{\"schema\": \"other/1\"}").unwrap();
+    let other = folder.path().join("b.json");
+    let line = failure_of(folder.path(), &["diff", file, other.to_str().unwrap()]);
+    assert!(line.contains("'other/1'"), "{line}");
+}
+
+#[test]
+fn lints_are_told_and_denied() {
+    let folder = tempfile::tempdir().unwrap();
+    fake::start(folder.path(), "served", SERVE);
+    let text = stdout_of(folder.path(), &["lint", "served", "--for", "0.3"]);
+    assert!(text.starts_with("nothing is amiss"), "{text}");
+    let json =
+        stdout_of(folder.path(), &["lint", "served", "--for", "0.3", "--json", "--deny=all"]);
+    let report: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&report["schema"], &report["name"]), (&"lfalloc-lint/1".into(), &"served".into()));
+    let output = run(folder.path(), &["lint", "served", "--deny=pinned"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("pinned-superblocks"));
+}
+
+#[test]
 fn words_are_explained() {
     let folder = tempfile::tempdir().unwrap();
     let text = stdout_of(folder.path(), &["explain", "external", "fragmentation"]);

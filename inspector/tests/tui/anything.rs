@@ -55,7 +55,7 @@ fn edge_u32() -> impl Strategy<Value = u32> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let keys = "qx?12345 .,nsie/+-hjklgG<>k0%mu";
+    let keys = "qx?12345678 .,nsiev/+-hjklgG<>k0%mu";
     let key = prop_oneof![
         8 => proptest::sample::select(keys.chars().filter(|&key| key != 'q').collect::<Vec<_>>())
             .prop_map(KeyCode::Char),

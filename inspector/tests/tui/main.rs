@@ -4,3 +4,4 @@
 mod anything;
 mod screens;
 mod stage;
+mod working;

@@ -217,10 +217,11 @@ pub(crate) fn say(model: &mut Model, event: SourceEvent) {
     let _ = update(model, Message::Source(event));
 }
 
-/// Presses keys.
+/// Presses keys; a line feed stands for Enter.
 pub(crate) fn press(model: &mut Model, keys: &str) {
     for key in keys.chars() {
-        let key = KeyEvent::new(KeyCode::Char(key), KeyModifiers::NONE);
+        let code = if key == '\n' { KeyCode::Enter } else { KeyCode::Char(key) };
+        let key = KeyEvent::new(code, KeyModifiers::NONE);
         let _ = update(model, Message::Key(key));
     }
 }

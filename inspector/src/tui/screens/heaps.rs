@@ -235,7 +235,7 @@ fn row(model: &Model, data: &Data, class: u16, heap: Option<u16>, sum: &Sum) -> 
         Some(id) if single => {
             format!("#{id} {}", theme.state_mark(state::ACTIVE).chars().next().unwrap_or('A'))
         }
-        Some(_) => format!("{} heads", sum.headers),
+        Some(_) => format!("{} active", sum.headers),
         None => "-".to_owned(),
     };
     let rate = |place: usize| sum.rates.map(|rates| rates[place]);

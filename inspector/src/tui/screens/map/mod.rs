@@ -235,7 +235,7 @@ impl Grid {
 /// Where the parts of the screen lie: the map, and what is said about the cell.
 fn layout(model: &Model, area: Rect) -> (Rect, Rect) {
     if area.width >= 110 {
-        let side = 38;
+        let side = 43;
         let map = Rect { width: area.width - side, ..area };
         (map, Rect { x: map.right(), width: side, ..area })
     } else {

@@ -1,0 +1,145 @@
+//! `lfinspect lint`: watches a program for some seconds and tells what is amiss.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::connect::{ANSWER_TIMEOUT, ConnectError, Connection};
+use crate::failure::{Outcome, to_stdout};
+use crate::format;
+use crate::lint::{Finding, Lint};
+use crate::tui::data::Data;
+
+/// Between two states.
+const INTERVAL: Duration = Duration::from_millis(250);
+/// The exit status when a lint was found that is not to be.
+const DENIED: u8 = 3;
+
+/// Lints that must not be found.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Denied(Vec<Lint>);
+
+impl Denied {
+    /// Understands names; `all` is every lint.
+    pub(crate) fn parse(names: &[String]) -> Result<Self, String> {
+        let mut denied = Vec::new();
+        for name in names {
+            if name == "all" {
+                denied.extend(Lint::ALL);
+                continue;
+            }
+            let lint = Lint::ALL.into_iter().find(|lint| lint.name() == name);
+            denied.push(lint.ok_or_else(|| {
+                let known: Vec<&str> = Lint::ALL.iter().map(|lint| lint.name()).collect();
+                format!("there is no lint '{name}': the lints are all, {}", known.join(", "))
+            })?);
+        }
+        Ok(Self(denied))
+    }
+
+    fn has(&self, lint: Lint) -> bool {
+        self.0.contains(&lint)
+    }
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    schema: &'static str,
+    pid: u32,
+    name: &'a str,
+    watched_ms: u64,
+    findings: Vec<&'a Finding>,
+}
+
+/// Watches for `time`, prints what was raised, and fails with status 3 if it is denied.
+pub(crate) fn run(
+    connection: &mut Connection,
+    time: Duration,
+    denied: &Denied,
+    json: bool,
+) -> Outcome<Result<ExitCode, ConnectError>> {
+    let data = match watch(connection, time) {
+        Ok(data) => data,
+        Err(error) => return Ok(Err(error)),
+    };
+    let findings: Vec<&Finding> = data.lints.raised().collect();
+    let picture = &data.picture;
+    to_stdout(|stdout| {
+        if json {
+            let report = Report {
+                schema: "lfalloc-lint/1",
+                pid: connection.pid(),
+                name: &picture.hello.name,
+                watched_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+                findings: findings.clone(),
+            };
+            serde_json::to_writer(&mut *stdout, &report)?;
+            writeln!(stdout)?;
+            return Ok(());
+        }
+        if findings.is_empty() {
+            writeln!(
+                stdout,
+                "nothing is amiss: {} of {} mapped are live",
+                format::bytes(picture.live_bytes()),
+                format::bytes(picture.parts.mapped)
+            )?;
+        }
+        for finding in &findings {
+            let mark = if denied.has(finding.lint) { "denied" } else { "found" };
+            writeln!(stdout, "{mark}: {} ({})", finding.lint.name(), format::bytes(finding.bytes))?;
+            writeln!(stdout, "  evidence  {}", finding.evidence)?;
+            writeln!(stdout, "  meaning   {}", finding.lint.meaning())?;
+            writeln!(stdout, "  advice    {}", finding.lint.advice())?;
+        }
+        Ok(())
+    })?;
+    let is_denied = findings.iter().any(|finding| denied.has(finding.lint));
+    Ok(Ok(if is_denied { ExitCode::from(DENIED) } else { ExitCode::SUCCESS }))
+}
+
+fn watch(connection: &mut Connection, time: Duration) -> Result<Data, ConnectError> {
+    let mut data = Data::new(connection.hello().clone(), 0);
+    connection.subscribe(INTERVAL)?;
+    let start = Instant::now();
+    loop {
+        let limit = if data.picture.states == 0 { time.max(ANSWER_TIMEOUT) } else { time };
+        let left = limit.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            break;
+        }
+        match connection.receive(left) {
+            Ok(Some((kind, payload))) => {
+                data.apply(kind, &payload)?;
+            }
+            Ok(None) => {}
+            // It ended: what was seen is still worth telling.
+            Err(_) if data.picture.states > 0 => break,
+            Err(error) => return Err(error),
+        }
+    }
+    if data.picture.states == 0 {
+        return Err(ConnectError::NoAnswer(ANSWER_TIMEOUT));
+    }
+    Ok(data)
+}
+
+#[cfg(test)]
+mod tests {
+    //! Aim: names of lints are understood, and others are named.
+    use super::*;
+
+    #[test]
+    fn denied_names() {
+        let parse = |names: &[&str]| {
+            Denied::parse(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())
+        };
+        assert!(parse(&["pinned-superblocks"]).unwrap().has(Lint::PinnedSuperblocks));
+        assert!(!parse(&["pinned-superblocks"]).unwrap().has(Lint::CacheHeavy));
+        assert!(Lint::ALL.into_iter().all(|lint| parse(&["all"]).unwrap().has(lint)));
+        let error = parse(&["pinned"]).unwrap_err();
+        assert!(error.contains("'pinned'") && error.contains("cache-heavy"), "{error}");
+    }
+}
