@@ -24,7 +24,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use crate::failure::{Failure, Outcome, is_closed_pipe};
 use crate::linting::Denied;
 use crate::target::{Choice, Selector};
-use crate::{commands, diff, doctor, explain, process, tui};
+use crate::{commands, diff, doctor, explain, process, record, tui};
 
 /// What the help of `lint` ends with.
 const LINTS: &str = "Lints, each of which must hold for 3 seconds:
@@ -143,6 +143,29 @@ enum Command {
         #[arg(long)]
         once: bool,
     },
+    /// Record what a program's agent sends, to be replayed
+    Record {
+        /// Process id or name
+        #[arg(value_name = "PID|NAME")]
+        target: Option<String>,
+        /// The file to write; it must not exist yet
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// End before the file becomes larger than this, such as 64M or 1G
+        #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = parse_size)]
+        max_size: u64,
+        /// End after so many seconds
+        #[arg(long = "for", value_name = "SECONDS", value_parser = parse_seconds)]
+        seconds: Option<f64>,
+    },
+    /// Show a recording, also one that was cut off
+    Replay {
+        /// A recording
+        file: PathBuf,
+        /// Seconds of the recording in a second
+        #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = parse_speed)]
+        speed: f64,
+    },
     /// Watch a program and tell what is amiss; fails with status 3 if a denied lint was found
     #[command(after_help = LINTS)]
     Lint {
@@ -230,6 +253,12 @@ fn start(arguments: Arguments) -> Outcome<ExitCode> {
         Command::Snapshot { target, output } => {
             commands::take_snapshot(&flags, &chosen(&flags, target), output.as_deref())
         }
+        Command::Record { target, output, max_size, seconds } => {
+            let time = seconds.map(std::time::Duration::from_secs_f64);
+            let limits = record::Limits { bytes: max_size, time };
+            commands::record(&flags, &chosen(&flags, target), &output, limits)
+        }
+        Command::Replay { file, speed } => record::replay(&flags, &file, speed),
         Command::Lint { target, deny, seconds, json } => {
             let denied = Denied::parse(&deny).unwrap_or_else(|message| usage(&message));
             let time = std::time::Duration::from_secs_f64(seconds);
@@ -298,7 +327,34 @@ impl Flags {
             },
             ascii: self.ascii,
             mouse: !self.no_mouse,
+            replay: false,
         }
+    }
+}
+
+/// The least recording: the greeting and a small state.
+const LEAST_RECORDING: u64 = 64 << 10;
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let scale = match text[digits..].to_ascii_lowercase().as_str() {
+        "" | "b" => Some(1),
+        "k" | "kib" => Some(1 << 10),
+        "m" | "mib" => Some(1 << 20),
+        "g" | "gib" => Some(1 << 30),
+        _ => None,
+    };
+    let bytes = text[..digits].parse::<u64>().ok().zip(scale).and_then(|(n, s)| n.checked_mul(s));
+    match bytes {
+        Some(bytes) if bytes >= LEAST_RECORDING => Ok(bytes),
+        _ => Err("a size of at least 64K, such as 64M or 1G".to_owned()),
+    }
+}
+
+fn parse_speed(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(speed) if (0.01..=1000.0).contains(&speed) => Ok(speed),
+        _ => Err("a factor, from 0.01 to 1000".to_owned()),
     }
 }
 

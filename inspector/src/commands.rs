@@ -20,7 +20,7 @@ use crate::report::Watched;
 use crate::snapshot::{self, Snapshot};
 use crate::source::live::LiveSource;
 use crate::target::{self, Choice};
-use crate::{picker, tui};
+use crate::{picker, record, tui};
 
 /// Prints the programs that can be watched.
 pub(crate) fn list(choice: &Choice, json: bool) -> Outcome<ExitCode> {
@@ -56,6 +56,19 @@ fn show(flags: &Flags, mut connection: Connection) -> Outcome<ExitCode> {
     }
     let source = LiveSource::new(connection, flags.rate_hz());
     Ok(tui::run(Box::new(source), flags.interface_options())?.into())
+}
+
+/// Records a program.
+pub(crate) fn record(
+    flags: &Flags,
+    choice: &Choice,
+    path: &Path,
+    limits: record::Limits,
+) -> Outcome<ExitCode> {
+    match connect(flags, choice)? {
+        Some(mut connection) => record::record(flags, &mut connection, path, limits),
+        None => Ok(ExitCode::SUCCESS),
+    }
 }
 
 /// Watches a program and tells what is amiss.

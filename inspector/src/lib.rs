@@ -1,7 +1,7 @@
 //! A terminal inspector for programs that run lfalloc.
 //!
 //! ```text
-//!   source (live socket, synthetic) ──frames──► picture ──figures──► tui, report, snapshot
+//!   source (live socket, recording, synthetic) ──frames──► picture ──figures──► tui, report, snapshot, lint
 //! ```
 //!
 //! [`picture`] knows what was told, [`source`] where it comes from; everything else shows it. Nothing
@@ -26,6 +26,8 @@ pub mod listing;
 pub mod picker;
 pub mod picture;
 pub mod process;
+mod record;
+pub mod recording;
 pub mod report;
 pub mod snapshot;
 pub mod source;

@@ -1,4 +1,4 @@
-//! Where frames come from: a socket ([`live`]) or a made-up heap ([`synthetic`]).
+//! Where frames come from: a socket ([`live`]), a recording ([`replay`]) or a made-up heap ([`synthetic`]).
 //!
 //! A source is driven by one thread. It says at most one thing per call and blocks no longer than it
 //! was told to, so that its driver can end it between calls.
@@ -8,6 +8,7 @@ use std::time::Duration;
 use lfalloc_protocol::message::{Hello, Kind};
 
 pub mod live;
+pub mod replay;
 pub mod synthetic;
 
 /// What a source has to say.

@@ -81,11 +81,20 @@ pub struct Options {
     pub mouse: bool,
     /// The palette.
     pub theme: ThemeName,
+    /// Whether what is shown is past: a recording.
+    pub replay: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { rate_hz: 4.0, color: Color::Auto, ascii: false, mouse: true, theme: ThemeName::Dark }
+        Self {
+            rate_hz: 4.0,
+            color: Color::Auto,
+            ascii: false,
+            mouse: true,
+            theme: ThemeName::Dark,
+            replay: false,
+        }
     }
 }
 
@@ -122,6 +131,7 @@ pub fn run(source: Box<dyn Source + Send>, options: Options) -> color_eyre::Resu
     let theme = Theme::new(depth, options.ascii, options.theme);
     let mut screen = terminal::Screen::new(options.mouse)?;
     let mut model = Model::new(theme, options.rate_hz, screen.size()?);
+    model.replay = options.replay;
     let feed = feed::start(source, options.rate_hz)?;
     let drawn = |model: &Model, clear: bool| screen.draw(model, clear);
     let ended = drive(&mut model, &feed.messages, &feed.asks, drawn);

@@ -163,6 +163,8 @@ pub struct Model {
     pub frozen: Option<Box<Frozen>>,
     /// States a second asked for.
     pub rate_hz: f64,
+    /// Whether what is shown is past: a recording.
+    pub replay: bool,
     /// The Overview's cursor.
     pub overview: OverviewCursor,
     /// The Classes table: cursor, order and filter.
@@ -195,6 +197,7 @@ impl Model {
             live: None,
             frozen: None,
             rate_hz,
+            replay: false,
             overview: OverviewCursor { pane: Pane::Parts, item: 0, zoomed: false },
             classes: ClassTable::default(),
             states: StatesCursor::default(),

@@ -156,6 +156,7 @@ fn badge(model: &Model) -> (String, Style) {
             (format!("PAUSED +{}", format::count(model.behind())), theme.badge(Hue::Orange))
         }
         Connection::Connecting => ("CONNECTING".to_owned(), theme.badge(Hue::Yellow)),
+        Connection::Live if model.replay => ("REPLAY".to_owned(), theme.badge(Hue::Blue)),
         Connection::Live => ("LIVE".to_owned(), theme.badge(Hue::Green)),
     }
 }

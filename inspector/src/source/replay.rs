@@ -1,0 +1,95 @@
+//! Frames from a recording, at the pace they were recorded or another.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::format;
+use crate::recording::{self, Chunk, End, Reader};
+use crate::source::{Source, SourceEvent};
+
+/// The events of a recording.
+#[derive(Debug)]
+pub struct ReplaySource {
+    reader: Reader<BufReader<File>>,
+    /// Seconds of the recording in a second.
+    speed: f64,
+    said_hello: bool,
+    /// When the recording's clock stood at 0, by ours and its speed.
+    start: Option<Instant>,
+    /// Read, and not due yet.
+    next: Option<Chunk>,
+    /// Time of the last chunk.
+    at: Duration,
+    ended: bool,
+}
+
+impl ReplaySource {
+    /// Events of the recording that `reader` has begun to read; with an infinite `speed` without pauses.
+    #[must_use]
+    pub fn new(reader: Reader<BufReader<File>>, speed: f64) -> Self {
+        Self {
+            reader,
+            speed,
+            said_hello: false,
+            start: None,
+            next: None,
+            at: Duration::ZERO,
+            ended: false,
+        }
+    }
+
+    fn wait_until(&mut self, at: Duration, timeout: Duration) -> bool {
+        if !self.speed.is_finite() {
+            return true;
+        }
+        let start = *self.start.get_or_insert_with(Instant::now);
+        let due = start
+            + Duration::try_from_secs_f64(at.as_secs_f64() / self.speed)
+                .unwrap_or(Duration::MAX / 4);
+        let wait = due.saturating_duration_since(Instant::now());
+        thread::sleep(wait.min(timeout));
+        wait <= timeout
+    }
+
+    fn ended(&mut self, end: &End) -> SourceEvent {
+        self.ended = true;
+        let at = u64::try_from(self.at.as_nanos()).unwrap_or(u64::MAX);
+        SourceEvent::Gone(format!("{end}, after {}", format::duration(at)))
+    }
+}
+
+impl Source for ReplaySource {
+    fn poll(&mut self, timeout: Duration) -> SourceEvent {
+        if self.ended {
+            thread::sleep(timeout);
+            return SourceEvent::Quiet;
+        }
+        if !self.said_hello {
+            self.said_hello = true;
+            return SourceEvent::Connected(self.reader.hello().clone());
+        }
+        let chunk = match self.next.take().map_or_else(|| self.reader.next_chunk(), Ok) {
+            Ok(chunk) => chunk,
+            Err(end) => return self.ended(&end),
+        };
+        if !self.wait_until(chunk.at, timeout) {
+            self.next = Some(chunk);
+            return SourceEvent::Quiet;
+        }
+        self.at = chunk.at;
+        if chunk.kind != recording::PROCESS {
+            return SourceEvent::Frame(chunk.kind, chunk.payload);
+        }
+        match recording::process(&chunk.payload) {
+            Some((pid, rss_bytes)) => SourceEvent::Process { pid, rss_bytes },
+            None => SourceEvent::Quiet,
+        }
+    }
+
+    // A recording holds what it holds.
+    fn request_rate(&mut self, _hz: f64) {}
+
+    fn request_superblock(&mut self, _id: u32) {}
+}
