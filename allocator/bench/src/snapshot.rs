@@ -7,6 +7,7 @@ use std::error::Error;
 use std::time::Instant;
 
 use lfalloc::observe::{Backing, State, Tables};
+use lfalloc_protocol::message::bitmap;
 
 use crate::population::Population;
 use crate::statistics::Samples;
@@ -70,6 +71,7 @@ fn over_the_socket() -> Result<(), Box<dyn Error>> {
     let mut states = Samples::default();
     let mut firsts = Samples::default();
     let mut agent_times = Samples::default();
+    let mut looks = Samples::default();
     let mut last = None;
     for _ in 0..REPETITIONS {
         let start = Instant::now();
@@ -81,6 +83,13 @@ fn over_the_socket() -> Result<(), Box<dyn Error>> {
         let state = viewer.state()?;
         states.push(milliseconds(start));
         agent_times.push((state.end.agent_cpu_ns - first.end.agent_cpu_ns) as f64 / 1e6);
+        let id = state.superblocks.first().ok_or("there are no superblocks")?.id;
+        let start = Instant::now();
+        let look = viewer.superblock(id)?;
+        looks.push(milliseconds(start));
+        if look.bitmap_is != bitmap::EXACT {
+            return Err(format!("a look at rest is not exact: {look:?}").into());
+        }
         last = Some(state);
     }
     let last = last.ok_or("nothing was measured")?;
@@ -98,7 +107,13 @@ fn over_the_socket() -> Result<(), Box<dyn Error>> {
         last.large.len(),
         last.end.consistent,
     );
+    println!(
+        "            of it {} classes with samples, counters of {} heaps",
+        last.samples.len(),
+        last.counters.len(),
+    );
     println!("            agent's buffers {:.1} MiB", last.end.agent_bytes as f64 / 1_048_576.0);
+    println!("close look  {} (SuperblockRequest to detail, decoded)", summary(&looks));
     drop(agent);
     Ok(())
 }

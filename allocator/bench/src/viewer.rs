@@ -7,8 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use lfalloc_protocol::message::{
-    Classes, ClientHello, HeapRecord, Heaps, Hello, Kind, LargeBlocks, LargeRecord, MAGIC, MAJOR,
-    MINOR, Refused, StateBegin, StateEnd, StateRequest, SuperblockRecord, Superblocks,
+    Classes, ClientHello, HeapCounter, HeapCounters, HeapRecord, Heaps, Hello, Kind, LargeBlocks,
+    LargeRecord, MAGIC, MAJOR, MINOR, Refused, SizeSample, SizeSamples, StateBegin, StateEnd,
+    StateRequest, SuperblockDetail, SuperblockRecord, SuperblockRequest, Superblocks,
 };
 use lfalloc_protocol::{HEADER_BYTES, MAX_PAYLOAD_BYTES, decode, read_frame, write_frame};
 
@@ -30,6 +31,10 @@ pub(crate) struct State {
     pub(crate) classes: Classes,
     /// Every heap with an active superblock.
     pub(crate) heaps: Vec<HeapRecord>,
+    /// Sampled sizes of every class that has any.
+    pub(crate) samples: Vec<SizeSample>,
+    /// What every heap that was ever used has counted.
+    pub(crate) counters: Vec<HeapCounter>,
     /// Every superblock.
     pub(crate) superblocks: Vec<SuperblockRecord>,
     /// Every large block.
@@ -73,6 +78,8 @@ impl Viewer {
         let mut state = State {
             classes: Classes { records: Vec::new() },
             heaps: Vec::new(),
+            samples: Vec::new(),
+            counters: Vec::new(),
             superblocks: Vec::new(),
             large: Vec::new(),
             end: StateEnd::default(),
@@ -85,6 +92,10 @@ impl Viewer {
                 Kind::STATE_BEGIN if decode::<StateBegin>(payload)?.full => {}
                 Kind::CLASSES => state.classes = decode(payload)?,
                 Kind::HEAPS => state.heaps.extend(decode::<Heaps>(payload)?.records),
+                Kind::SIZE_SAMPLES => state.samples = decode::<SizeSamples>(payload)?.records,
+                Kind::HEAP_COUNTERS => {
+                    state.counters.extend(decode::<HeapCounters>(payload)?.records);
+                }
                 Kind::SUPERBLOCKS => {
                     state.superblocks.extend(decode::<Superblocks>(payload)?.records);
                 }
@@ -96,6 +107,15 @@ impl Viewer {
                 }
                 kind => return Err(format!("{kind:?} within a state").into()),
             }
+        }
+    }
+
+    /// Asks for a close look at superblock `id`.
+    pub(crate) fn superblock(&mut self, id: u32) -> Result<SuperblockDetail, Box<dyn Error>> {
+        write_frame(self.stream.get_mut(), Kind::SUPERBLOCK_REQUEST, &SuperblockRequest { id })?;
+        match self.frame()? {
+            Kind::SUPERBLOCK_DETAIL => Ok(decode(&self.payload)?),
+            kind => Err(format!("{kind:?} instead of a superblock").into()),
         }
     }
 }
