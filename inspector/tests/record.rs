@@ -17,7 +17,8 @@ fn a_program_is_recorded_and_replayed() {
     fake::start(folder.path(), "served", SERVE);
     let file = folder.path().join("a.lfrec");
     let file = file.to_str().unwrap();
-    let output = run(folder.path(), &["record", "served", "-o", file, "--for", "0.6", "--rate", "10"]);
+    let output =
+        run(folder.path(), &["record", "served", "-o", file, "--for", "0.6", "--rate", "10"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("states of"), "{}", text(&output.stderr));
     let page = stdout_of(folder.path(), &["replay", file]);
@@ -56,7 +57,13 @@ fn limits_are_kept_and_understood() {
 fn a_recording_of_the_first_format_stays_readable() {
     let folder = tempfile::tempdir().unwrap();
     let page = stdout_of(folder.path(), &["replay", KEPT]);
-    for figure in ["fragment  pid 25802", "mapped 12.9 MiB", "live 232 KiB", "SUPERBLOCKS", "the recording ends here"] {
+    for figure in [
+        "fragment  pid 25802",
+        "mapped 12.9 MiB",
+        "live 232 KiB",
+        "SUPERBLOCKS",
+        "the recording ends here",
+    ] {
         assert!(page.contains(figure), "{figure}: {page}");
     }
 }
