@@ -182,6 +182,7 @@ fn block(character: char) -> Option<(f64, f64)> {
 fn color(color: Color, default: &'static str) -> String {
     match color {
         Color::Rgb(red, green, blue) => format!("#{red:02x}{green:02x}{blue:02x}"),
+        Color::Black => "#000000".to_owned(),
         // The theme for true colour names all its colours.
         _ => default.to_owned(),
     }

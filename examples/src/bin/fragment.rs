@@ -23,6 +23,8 @@ const BUFFERS_BYTES: usize = 32 << 10;
 const PAUSE: Duration = Duration::from_millis(50);
 /// Requests between two pauses, once the burst is over.
 const REQUESTS: usize = 20;
+/// So seldom that the heap stays as it is for hours.
+const REQUESTS_PER_SESSION: usize = 400;
 const STATUS: Duration = Duration::from_secs(10);
 
 struct Arguments {
@@ -87,8 +89,8 @@ fn run(arguments: &Arguments) {
             // A request: some buffers that live no longer than it, and now and then a new session for an old one.
             let buffers: Vec<Vec<u8>> = (0..8).map(session).collect();
             std::hint::black_box(&buffers);
-            if next % 10 == 0 {
-                let place = next / 10 % sessions.len();
+            if next % REQUESTS_PER_SESSION == 0 {
+                let place = next / REQUESTS_PER_SESSION % sessions.len();
                 // Of the same size: what the program holds stays the same.
                 sessions[place] = session(place);
             }

@@ -3,6 +3,7 @@
 use super::class_table::Column;
 use super::edge::Edge;
 use super::glossary::Term;
+use super::screens::lints;
 
 /// A figure on screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,14 +94,7 @@ impl Pane {
                 Figure::Transitions,
             ],
             Self::Worst => &[Figure::ClassWaste],
-            Self::Books => &[
-                Figure::Balance,
-                Figure::Consistent,
-                Figure::InHand,
-                Figure::Difference,
-                Figure::Missed,
-                Figure::AgentCost,
-            ],
+            Self::Books => &BOOKS,
             Self::Fragmentation => &[Figure::External, Figure::Waste],
             Self::Occupancy => &[Figure::Occupancy],
         }
@@ -114,6 +108,16 @@ impl Pane {
         Self::ALL[(place + step) % Self::ALL.len()]
     }
 }
+
+const BOOKS: [Figure; 7] = [
+    Figure::Balance,
+    Figure::Consistent,
+    Figure::InHand,
+    Figure::Difference,
+    Figure::Missed,
+    Figure::AgentCost,
+    Figure::Term(&lints::TERMS[0]),
+];
 
 const PARTS: [Figure; 12] = [
     Figure::Mapped,

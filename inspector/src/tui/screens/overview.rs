@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use super::{charts, paint, parts_bar, plot};
+use super::{charts, lints, paint, parts_bar, plot};
 use crate::format;
 use crate::tui::class_table::{ClassTable, Column, Row};
 use crate::tui::data::Data;
@@ -207,6 +207,12 @@ fn draw_books(buf: &mut Buffer, area: Rect, theme: &Theme, data: &Data, selected
     let held = end.allocations_after.wrapping_sub(end.frees_after).cast_signed();
     let cost = agent_cost(data).join(" CPU, ");
     let missed = data.drops().saturating_add(end.transitions_dropped);
+    let mut raised = data.lints.raised();
+    let (findings, findings_style) = match (raised.next(), raised.count()) {
+        (None, _) => ("none".to_owned(), theme.good()),
+        (Some(worst), 0) => (worst.lint.name().to_owned(), theme.alarm()),
+        (Some(worst), more) => (format!("{}, {more} more", worst.lint.name()), theme.alarm()),
+    };
     let lines = [
         (Figure::Balance, "parts", verdict, verdict_style),
         (Figure::Consistent, "consistent", consistent, consistent_style),
@@ -214,6 +220,7 @@ fn draw_books(buf: &mut Buffer, area: Rect, theme: &Theme, data: &Data, selected
         (Figure::Difference, "alloc-frees", signed_thousands(held), Style::new()),
         (Figure::Missed, "events lost", format::thousands(missed), Style::new()),
         (Figure::AgentCost, "agent", cost, Style::new()),
+        (Figure::Term(&lints::TERMS[0]), "lints", findings, findings_style),
     ];
     for (row, (figure, name, value, style)) in (0..).zip(lines) {
         let mut spans: Vec<Span<'static>> = label(theme, figure, selected, name, 12).into();
