@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::data::Data;
-use super::filter::Filter;
+use super::terms::Terms;
 use crate::format;
 use crate::fragmentation::Fragmentation;
 use crate::picture::ClassFigures;
@@ -208,6 +208,12 @@ impl Column {
     }
 }
 
+/// The figures that filters compare.
+#[must_use]
+pub fn names() -> [&'static str; Column::ALL.len()] {
+    Column::ALL.map(Column::name)
+}
+
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
@@ -235,9 +241,7 @@ pub struct ClassTable {
     /// Whether the largest come first.
     pub descending: bool,
     /// Which rows are shown.
-    pub filter: Filter,
-    /// Whether the filter is being typed.
-    pub editing: bool,
+    pub filter: Terms,
 }
 
 impl Default for ClassTable {
@@ -247,8 +251,7 @@ impl Default for ClassTable {
             column: Column::Waste,
             sorted_by: Column::Waste,
             descending: true,
-            filter: Filter::default(),
-            editing: false,
+            filter: Terms::default(),
         }
     }
 }
@@ -271,10 +274,20 @@ impl ClassTable {
                     transitions_missed,
                 }
             })
-            .filter(|row| self.filter.admits(row))
+            .filter(|row| self.admits(row))
             .collect();
         rows.sort_by(|left, right| self.compare(left, right));
         rows
+    }
+
+    /// Whether the filter admits the row: its words are texts within the block size as it is shown.
+    fn admits(&self, row: &Row) -> bool {
+        let figure = |name: &str| {
+            let column = Column::ALL.into_iter().find(|column| column.name() == name)?;
+            column.value(row)
+        };
+        let word = |word: &str| Column::Block.text(row).to_lowercase().contains(word);
+        self.filter.admits(figure, word)
     }
 
     fn compare(&self, left: &Row, right: &Row) -> Ordering {
@@ -331,7 +344,9 @@ impl ClassTable {
 
 #[cfg(test)]
 mod tests {
-    //! Aim: any width has columns that fit, the block and the waste last of all to go.
+    //! Aim: any width has columns that fit, the block and the waste last of all to go; filters compare columns.
+    use lfalloc_protocol::message::{ClassInfo, ClassRecord};
+
     use super::*;
 
     #[test]
@@ -343,5 +358,59 @@ mod tests {
         }
         assert_eq!(Column::fitting(200), Column::ALL);
         assert_eq!(Column::fitting(19), [Column::Block, Column::Waste]);
+    }
+
+    fn table(filter: &str) -> ClassTable {
+        ClassTable { filter: Terms::new(filter, &names()), ..ClassTable::default() }
+    }
+
+    fn row() -> Row {
+        let figures = ClassFigures {
+            info: ClassInfo {
+                block_bytes: 2048,
+                superblock_bytes: 65_536,
+                blocks_per_superblock: 32,
+            },
+            record: ClassRecord { partial: 2, live_blocks: 16, ..ClassRecord::default() },
+        };
+        Row {
+            figures,
+            fragmentation: Fragmentation::default(),
+            allocations: Some(12.0),
+            transitions: None,
+            transitions_missed: false,
+        }
+    }
+
+    #[test]
+    fn terms_are_texts_or_comparisons() {
+        // 2 superblocks of 32 blocks, 16 live: 25 %, 96 KiB wasted.
+        for admitting in
+            ["", "kib", "2.00", "util=25", "util<26%", "waste>95k waste<97kib waste<97kb", "p=2"]
+        {
+            assert!(table(admitting).admits(&row()), "{admitting}");
+        }
+        for refusing in ["mib", "util>25", "waste>1m", "kib p>2", "trans<5", "ALLOC<3"] {
+            assert!(!table(refusing).admits(&row()), "{refusing}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_hides_nothing_and_says_so() {
+        for unfinished in [
+            "util<",
+            "nonsense>5",
+            "waste>1x",
+            "waste>1kx",
+            "waste>1ki",
+            "util<50%%",
+            "=",
+            "waste>nan",
+            "waste>inf",
+        ] {
+            let table = table(unfinished);
+            assert!(table.admits(&row()) && !table.filter.is_understood(), "{unfinished}");
+        }
+        assert!(table("util<5 kib").filter.is_understood());
     }
 }

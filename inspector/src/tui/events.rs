@@ -117,11 +117,11 @@ impl EventLog {
         self.missed
     }
 
-    /// Number of the nearest entry after `number` (or before it) that matches. Gaps that nothing
-    /// shown stands between count as one, as in [`window`](Self::window).
+    /// Number of the nearest entry after `number` (or before it) that `admits` admits. Gaps that
+    /// nothing shown stands between count as one, as in [`window`](Self::window).
     #[must_use]
-    pub fn seek(&self, number: u64, forward: bool, edge: Option<Edge>) -> Option<u64> {
-        let shown = |number: &u64| self.get(*number).is_some_and(|entry| entry.matches(edge));
+    pub fn seek(&self, number: u64, forward: bool, admits: impl Fn(&Entry) -> bool) -> Option<u64> {
+        let shown = |number: &u64| self.get(*number).is_some_and(&admits);
         let is_gap = |number: u64| matches!(self.get(number), Some(Entry::Missed(_)));
         if forward {
             let mut shown = (number.saturating_add(1).max(self.first)..self.end()).filter(shown);
@@ -139,14 +139,19 @@ impl EventLog {
         }
     }
 
-    /// Up to `count` numbers of entries that match, ending with `last` or the nearest before it,
+    /// Up to `count` numbers of entries that `admits` admits, ending with `last` or the nearest before it,
     /// each with its entry. Gaps that nothing stands between are one, under the number of the last.
     #[must_use]
-    pub fn window(&self, last: u64, count: usize, edge: Option<Edge>) -> Vec<(u64, Entry)> {
+    pub fn window(
+        &self,
+        last: u64,
+        count: usize,
+        admits: impl Fn(&Entry) -> bool,
+    ) -> Vec<(u64, Entry)> {
         let end = last.saturating_add(1).min(self.end());
         let mut shown: Vec<(u64, Entry)> = Vec::new();
         for number in (self.first..end).rev() {
-            let Some(entry) = self.get(number).filter(|entry| entry.matches(edge)) else {
+            let Some(entry) = self.get(number).filter(|entry| admits(entry)) else {
                 continue;
             };
             if let (Entry::Missed(count), Some((_, Entry::Missed(later)))) =
@@ -162,6 +167,48 @@ impl EventLog {
         }
         shown.reverse();
         shown
+    }
+
+    /// The entries of a page of `height` rows, by number: around the cursor, a third of the page below it, or the
+    /// newest. A cursor whose entry was dropped stands on the oldest.
+    #[must_use]
+    pub fn page(
+        &self,
+        cursor: Option<u64>,
+        height: usize,
+        admits: impl Fn(&Entry) -> bool,
+    ) -> Vec<(u64, Entry)> {
+        let mut last = cursor.map_or(self.end(), |cursor| cursor.max(self.first));
+        for _ in 0..cursor.map_or(0, |_| height / 3) {
+            match self.seek(last, true, &admits) {
+                Some(next) => last = next,
+                None => break,
+            }
+        }
+        self.window(last, height, admits)
+    }
+
+    /// Where the cursor goes by `count` entries; `None` follows the newest, which it does again past the end unless the
+    /// log stands still.
+    #[must_use]
+    pub fn moved(
+        &self,
+        cursor: Option<u64>,
+        forward: bool,
+        count: usize,
+        stands_still: bool,
+        admits: impl Fn(&Entry) -> bool,
+    ) -> Option<u64> {
+        let newest = self.seek(self.end(), false, &admits);
+        let mut here = cursor.or(newest)?;
+        for _ in 0..count {
+            match self.seek(here, forward, &admits) {
+                Some(next) => here = next,
+                None => break,
+            }
+        }
+        let follows = forward && Some(here) == newest && !stands_still;
+        (!follows).then_some(here)
     }
 
     /// Takes over the entry that follows the last one here from `newer`, a log that went on from
@@ -201,6 +248,10 @@ mod tests {
         TransitionRecord { uptime_ns: tag, superblock: 1, class: 0, from, to, cause: 0, tag }
     }
 
+    fn on(edge: Option<Edge>) -> impl Fn(&Entry) -> bool + Copy {
+        move |entry| entry.matches(edge)
+    }
+
     fn log(tags: std::ops::Range<u64>) -> EventLog {
         let mut log = EventLog::default();
         let records = tags.map(|tag| record(tag, state::ACTIVE, state::FULL)).collect();
@@ -238,16 +289,21 @@ mod tests {
             })
             .collect();
         log.extend(&Transitions { missed: 0, records });
-        let edge = Some(Edge::ActivePartial);
+        let edge = on(Some(Edge::ActivePartial));
         assert_eq!(log.seek(0, true, edge), Some(3));
         assert_eq!(log.seek(3, false, edge), Some(0));
         assert_eq!(log.seek(6, true, edge), None);
-        let numbers = |last, count, edge| -> Vec<u64> {
-            log.window(last, count, edge).into_iter().map(|(number, _)| number).collect()
+        let numbers = |shown: Vec<(u64, Entry)>| -> Vec<u64> {
+            shown.into_iter().map(|(number, _)| number).collect()
         };
-        assert_eq!(numbers(8, 2, edge), [3, 6]);
-        assert_eq!(numbers(u64::MAX, 3, None), [6, 7, 8]);
-        assert!(log.window(8, 0, None).is_empty());
+        assert_eq!(numbers(log.window(8, 2, edge)), [3, 6]);
+        assert_eq!(numbers(log.window(u64::MAX, 3, on(None))), [6, 7, 8]);
+        assert!(log.window(8, 0, on(None)).is_empty());
+        assert_eq!(numbers(log.page(None, 2, edge)), [3, 6]);
+        assert_eq!(numbers(log.page(Some(0), 3, on(None))), [0, 1], "a third of the page is below");
+        assert_eq!(log.moved(None, false, 1, false, edge), Some(3));
+        assert_eq!(log.moved(Some(3), true, 9, false, edge), None, "follows the newest again");
+        assert_eq!(log.moved(Some(3), true, 9, true, edge), Some(6), "unless it stands still");
     }
 
     #[test]
@@ -293,12 +349,12 @@ mod tests {
             records: vec![record(1, state::PARTIAL, state::EMPTY)],
         });
         log.missed(4);
-        let edge = Some(Edge::ActiveFull);
+        let edge = on(Some(Edge::ActiveFull));
         let shown = log.window(u64::MAX, 9, edge);
         assert_eq!(shown[1..], [(3, Entry::Missed(7))]);
         assert_eq!(log.window(u64::MAX, 1, edge), [(3, Entry::Missed(7))]);
-        assert_eq!(log.window(u64::MAX, 9, None).len(), 4);
+        assert_eq!(log.window(u64::MAX, 9, on(None)).len(), 4);
         assert_eq!((log.seek(0, true, edge), log.seek(3, false, edge)), (Some(3), Some(0)));
-        assert_eq!((log.seek(0, true, None), log.seek(3, false, None)), (Some(1), Some(2)));
+        assert_eq!((log.seek(0, true, on(None)), log.seek(3, false, on(None))), (Some(1), Some(2)));
     }
 }

@@ -23,7 +23,6 @@ pub mod edge;
 pub mod events;
 mod feed;
 pub mod figure;
-pub mod filter;
 pub mod glossary;
 pub mod history;
 pub mod keys;

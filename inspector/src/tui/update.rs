@@ -6,9 +6,9 @@ use ratatui::crossterm::event::{
     KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
 };
 
+use super::class_table;
 use super::data::Data;
 use super::events;
-use super::filter::Filter;
 use super::keys::{self, Action};
 use super::model::{Connection, Frozen, Model, Overlay, Screen, Silence};
 use super::screens::{classes, explain, heaps, help, large, lints, map, stream};
@@ -17,9 +17,6 @@ use super::{ExitStatus, RATES_HZ};
 use crate::source::SourceEvent;
 
 mod cursor;
-
-/// Characters a filter may have.
-const MAX_FILTER: usize = 200;
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -178,13 +175,6 @@ fn on_frame(model: &mut Model, kind: Kind, payload: &[u8]) -> bool {
 }
 
 fn on_key(model: &mut Model, key: KeyEvent) -> Commands {
-    if model.screen == Screen::Classes && model.classes.editing && model.overlay == Overlay::None {
-        if key.modifiers == KeyModifiers::CONTROL && key.code == KeyCode::Char('c') {
-            return quit(model);
-        }
-        edit_filter(model, key);
-        return Commands::REDRAW;
-    }
     if model.overlay == Overlay::None && is_typing(model) {
         if key.modifiers == KeyModifiers::CONTROL && key.code == KeyCode::Char('c') {
             return quit(model);
@@ -195,7 +185,8 @@ fn on_key(model: &mut Model, key: KeyEvent) -> Commands {
             Screen::Large => large::edit(model, key),
             Screen::Events => stream::edit(model, key),
             Screen::Lints => lints::edit(model, key),
-            Screen::Overview | Screen::Classes | Screen::States => {}
+            Screen::Classes => model.classes.filter.edit(key, &class_table::names()),
+            Screen::Overview | Screen::States => {}
         }
         return Commands::REDRAW;
     }
@@ -213,38 +204,14 @@ fn is_typing(model: &Model) -> bool {
         Screen::Large => large::is_typing(model),
         Screen::Events => stream::is_typing(model),
         Screen::Lints => lints::is_typing(model),
-        Screen::Overview | Screen::Classes | Screen::States => false,
+        Screen::Classes => model.classes.filter.typing,
+        Screen::Overview | Screen::States => false,
     }
 }
 
 fn quit(model: &Model) -> Commands {
     let never = model.live.is_none() && matches!(model.connection, Connection::Failed(_));
     Commands::quit(if never { ExitStatus::NeverConnected } else { ExitStatus::Done })
-}
-
-fn edit_filter(model: &mut Model, key: KeyEvent) {
-    let table = &mut model.classes;
-    let mut text = table.filter.text().to_owned();
-    match key.code {
-        KeyCode::Enter | KeyCode::Tab => table.editing = false,
-        KeyCode::Esc => {
-            table.editing = false;
-            text.clear();
-        }
-        KeyCode::Backspace => {
-            text.pop();
-        }
-        KeyCode::Char('u') if key.modifiers == KeyModifiers::CONTROL => text.clear(),
-        KeyCode::Char(character)
-            if !key.modifiers.contains(KeyModifiers::CONTROL)
-                && !character.is_control()
-                && text.chars().count() < MAX_FILTER =>
-        {
-            text.push(character);
-        }
-        _ => {}
-    }
-    table.filter = Filter::new(&text);
 }
 
 fn perform(model: &mut Model, action: Action) -> Commands {
@@ -350,7 +317,9 @@ fn back(model: &mut Model) {
     }
     match model.screen {
         Screen::Overview => model.overview.zoomed = false,
-        Screen::Classes => model.classes.filter = Filter::default(),
+        Screen::Classes => {
+            model.classes.filter.clear();
+        }
         Screen::States if model.states.edge.is_some() => model.states.edge = None,
         Screen::States if model.states.zoomed => model.states.zoomed = false,
         Screen::States => model.states.event = None,

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
-use super::{paint, plot};
+use super::{list, paint, plot};
 use crate::tui::class_table::{Column, Row};
 use crate::tui::data::Data;
 use crate::tui::model::Model;
@@ -62,7 +62,7 @@ fn table_height(model: &Model, height: u16) -> u16 {
 }
 
 fn shows_filter(model: &Model) -> bool {
-    model.classes.editing || !model.classes.filter.is_empty()
+    !model.classes.filter.is_idle()
 }
 
 /// Draws the screen.
@@ -99,7 +99,8 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
         );
     }
     if shows_filter(model) {
-        draw_filter(buf, inner, model);
+        let line = list::filter_line(theme, &table.filter, "util<50");
+        paint::line(buf, inner, inner.height.saturating_sub(1), &line);
     }
 }
 
@@ -169,19 +170,4 @@ fn row_line(
         spans.push(Span::styled(format!(" {line}"), theme.hue(Hue::Green)));
     }
     Line::from(spans)
-}
-
-fn draw_filter(buf: &mut Buffer, area: Rect, model: &Model) {
-    let (theme, table) = (&model.theme, &model.classes);
-    let cursor = if table.editing { "_" } else { "" };
-    let mut spans = vec![
-        Span::styled("/", theme.key()),
-        Span::styled(format!("{}{cursor}", table.filter.text()), theme.strong()),
-    ];
-    if !table.filter.is_understood() {
-        spans.push(Span::styled("  not understood; say for example util<50", theme.alarm()));
-    } else if table.editing {
-        spans.push(Span::styled("  Enter keeps it, Esc clears it", theme.faint()));
-    }
-    paint::line(buf, area, area.height.saturating_sub(1), &Line::from(spans));
 }

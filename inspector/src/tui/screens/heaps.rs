@@ -315,8 +315,8 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     let within =
         Rect { x: area.x + 1, y: area.y + 1, width: area.width.saturating_sub(2), height: 1 };
     paint::line(buf, within, 0, &Line::styled(text, theme.faint()));
-    let nothing = "no heap was used yet";
-    list::draw(buf, inside(area), theme, &model.heaps.list, COLUMNS, &rows, nothing);
+    let words = ("no heap was used yet", "credits<10");
+    list::draw(buf, inside(area), theme, &model.heaps.list, COLUMNS, &rows, words);
 }
 
 /// A key of the screen, `e` and Enter included.
@@ -357,13 +357,10 @@ pub fn back(model: &mut Model) {
 /// A click at that cell of the terminal.
 pub fn click(model: &mut Model, column: u16, row: u16) -> Commands {
     let area = inside(view::body(model));
-    if !area.contains((column, row).into()) {
-        return Commands::NOTHING;
-    }
     let Some(data) = model.shown() else { return Commands::NOTHING };
     let rows = rows(model, data);
-    model.heaps.list.click(COLUMNS, area, (column - area.x, row - area.y), &rows);
-    Commands::REDRAW
+    let hit = model.heaps.list.click(COLUMNS, area, (column, row), &rows);
+    if hit { Commands::REDRAW } else { Commands::NOTHING }
 }
 
 /// Whether keys are text for a filter.

@@ -170,8 +170,8 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     for (row, text) in (0..).zip(texts) {
         paint::line(buf, within, row, &Line::styled(text, theme.faint()));
     }
-    let nothing = "no large block: nothing above 128 KiB is held or kept";
-    list::draw(buf, inside(area), theme, &model.large.list, COLUMNS, &rows, nothing);
+    let words = ("no large block: nothing above 128 KiB is held or kept", "bytes>1m");
+    list::draw(buf, inside(area), theme, &model.large.list, COLUMNS, &rows, words);
 }
 
 /// A key of the screen, `e` and Enter included.
@@ -194,13 +194,10 @@ pub fn back(model: &mut Model) {
 /// A click at that cell of the terminal.
 pub fn click(model: &mut Model, column: u16, row: u16) -> Commands {
     let area = inside(view::body(model));
-    if !area.contains((column, row).into()) {
-        return Commands::NOTHING;
-    }
     let Some(data) = model.shown() else { return Commands::NOTHING };
     let rows = rows(model, data);
-    model.large.list.click(COLUMNS, area, (column - area.x, row - area.y), &rows);
-    Commands::REDRAW
+    let hit = model.large.list.click(COLUMNS, area, (column, row), &rows);
+    if hit { Commands::REDRAW } else { Commands::NOTHING }
 }
 
 /// Whether keys are text for a filter.

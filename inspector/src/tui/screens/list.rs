@@ -7,7 +7,6 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use super::map::filter_line;
 use super::paint;
 use crate::tui::keys::Action;
 use crate::tui::terms::Terms;
@@ -139,14 +138,18 @@ impl Cursor {
         }
     }
 
-    /// A click at a cell counted from the upper left corner of `area`; true if it hit something.
+    /// A click at a cell of the terminal; true if it hit something of the list, which lies in `area`.
     pub fn click(
         &mut self,
         columns: &[Column],
         area: Rect,
-        (x, y): (u16, u16),
+        (column, row): (u16, u16),
         rows: &[Row],
     ) -> bool {
+        if !area.contains((column, row).into()) {
+            return false;
+        }
+        let (x, y) = (column - area.x, row - area.y);
         if y == 0 {
             let mut from = 0;
             for place in fitting(columns, area.width) {
@@ -170,6 +173,23 @@ impl Cursor {
     }
 }
 
+/// The line that shows a filter; `example` is said where it is not understood.
+#[must_use]
+pub fn filter_line(theme: &Theme, filter: &Terms, example: &str) -> Line<'static> {
+    let cursor = if filter.typing { "_" } else { "" };
+    let mut spans = vec![
+        Span::styled("/", theme.key()),
+        Span::styled(format!("{}{cursor}", filter.text()), theme.strong()),
+    ];
+    if !filter.is_understood() {
+        let text = format!("  not understood; say for example {example}");
+        spans.push(Span::styled(text, theme.alarm()));
+    } else if filter.typing {
+        spans.push(Span::styled("  Enter keeps it, Esc clears it", theme.faint()));
+    }
+    Line::from(spans)
+}
+
 /// Rows below the heading and above the filter's line.
 fn height(area: Rect) -> u16 {
     area.height.saturating_sub(2)
@@ -189,7 +209,7 @@ fn fitting(columns: &[Column], width: u16) -> Vec<usize> {
     places
 }
 
-/// Draws the arranged `rows`; `nothing` is said if there are none.
+/// Draws the arranged `rows`; `nothing` is said if there are none, and `example` is a filter.
 pub fn draw(
     buf: &mut Buffer,
     area: Rect,
@@ -197,7 +217,7 @@ pub fn draw(
     cursor: &Cursor,
     columns: &[Column],
     rows: &[Row],
-    nothing: &str,
+    (nothing, example): (&str, &str),
 ) {
     let places = fitting(columns, area.width);
     let mut spans = Vec::new();
@@ -243,7 +263,7 @@ pub fn draw(
     }
     if !cursor.filter.is_idle() && area.height > 1 {
         let last = Rect { y: area.bottom() - 1, height: 1, ..area };
-        paint::line(buf, last, 0, &filter_line(theme, &cursor.filter));
+        paint::line(buf, last, 0, &filter_line(theme, &cursor.filter, example));
     }
 }
 

@@ -18,3 +18,4 @@ pub mod parts_bar;
 pub mod plot;
 pub mod states;
 pub mod stream;
+pub mod transition;

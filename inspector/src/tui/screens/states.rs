@@ -3,16 +3,14 @@
 use lfalloc_protocol::message::{TransitionRecord, cause, state};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
-use super::{diagram, paint};
+use super::{diagram, paint, transition};
 use crate::format;
 use crate::tui::data::Data;
 use crate::tui::edge::Edge;
 use crate::tui::events::Entry;
 use crate::tui::model::Model;
-use crate::tui::theme::Theme;
 
 /// Rows of the log that are worth a pane.
 const LEAST_LOG: u16 = 4;
@@ -143,12 +141,7 @@ fn draw_log(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     let log = &data.events;
     let edge = model.states.edge;
     let height = usize::from(inner.height);
-    let last = match model.states.event {
-        // A cursor whose entry was dropped stands on the oldest.
-        Some(number) => following(data, number.max(log.first()), height / 3, edge),
-        None => log.end(),
-    };
-    let numbers = log.window(last, height, edge);
+    let numbers = log.page(model.states.event, height, |entry| entry.matches(edge));
     if numbers.is_empty() {
         let text = match edge {
             Some(_) => "no transition along this edge yet",
@@ -158,63 +151,9 @@ fn draw_log(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
         return;
     }
     for (row, (number, entry)) in (0..).zip(numbers) {
-        let line = match &entry {
-            Entry::Transition(record) => record_line(theme, data, record, inner.width),
-            Entry::Missed(count) => Line::styled(
-                format!("  {} transitions missed here", format::thousands(*count)),
-                theme.alarm(),
-            ),
-        };
-        paint::line(buf, inner, row, &line);
+        paint::line(buf, inner, row, &transition::entry_line(theme, data, &entry, inner.width));
         if model.states.event.map(|event| event.max(log.first())) == Some(number) {
             paint::highlight(buf, inner, row, theme.selected());
         }
     }
-}
-
-/// The number that is up to `count` shown entries after `number`.
-fn following(data: &Data, number: u64, count: usize, edge: Option<Edge>) -> u64 {
-    let mut last = number;
-    for _ in 0..count {
-        match data.events.seek(last, true, edge) {
-            Some(next) => last = next,
-            None => break,
-        }
-    }
-    last
-}
-
-fn record_line(theme: &Theme, data: &Data, record: &TransitionRecord, width: u16) -> Line<'static> {
-    let block = data
-        .picture
-        .hello
-        .classes
-        .get(usize::from(record.class))
-        .map_or_else(|| "?".to_owned(), |info| format::bytes(i64::from(info.block_bytes)));
-    let off_diagram = Edge::between(record.from, record.to).is_none();
-    let named = |code: u8| {
-        if width >= 100 {
-            format!("{} {:<7}", theme.state_mark(code), state::name(code))
-        } else {
-            format!("{:<3}", theme.state_mark(code))
-        }
-    };
-    let state_style = |code| {
-        if off_diagram { theme.alarm() } else { theme.state(code) }
-    };
-    let mut spans = vec![
-        Span::styled(format!("{:>12}", format::instant(record.uptime_ns)), theme.faint()),
-        Span::raw(format!(" {:>7}", format!("#{}", record.superblock))),
-        Span::raw(format!(" {block:>8}  ")),
-        Span::styled(named(record.from), state_style(record.from)),
-        Span::styled(format!(" {} ", theme.glyphs.to), theme.faint()),
-        Span::styled(named(record.to), state_style(record.to).add_modifier(Modifier::BOLD)),
-        Span::styled(format!("  {:<17}", cause::name(record.cause)), Style::new()),
-    ];
-    spans.push(Span::styled(format!(" {:<6}", cause::paragraph(record.cause)), theme.faint()));
-    spans.push(Span::styled(format!("  tag {}", record.tag), theme.faint()));
-    if off_diagram {
-        spans.push(Span::styled("  off the diagram", theme.alarm()));
-    }
-    Line::from(spans)
 }

@@ -1,13 +1,12 @@
 //! Screen 7: the transitions, one by one.
 
-use lfalloc_protocol::message::{TransitionRecord, cause, state};
+use lfalloc_protocol::message::{cause, state};
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::KeyEvent;
 use ratatui::layout::Rect;
-use ratatui::style::Modifier;
-use ratatui::text::{Line, Span};
+use ratatui::text::Line;
 
-use super::{map, paint};
+use super::{list, map, paint, transition};
 use crate::format;
 use crate::tui::data::Data;
 use crate::tui::edge::Edge;
@@ -91,37 +90,22 @@ fn admits(model: &Model, data: &Data, entry: &Entry) -> bool {
     filter.admits(figure, word)
 }
 
-/// The nearest entry after `number` (or before it) that is shown.
-fn seek(model: &Model, data: &Data, number: u64, forward: bool) -> Option<u64> {
-    let log = &data.events;
-    let fits = |number: &u64| log.get(*number).is_some_and(|entry| admits(model, data, entry));
-    if forward {
-        (number.saturating_add(1).max(log.first())..log.end()).find(fits)
-    } else {
-        (log.first()..number.min(log.end())).rev().find(fits)
-    }
+/// The entries that are on screen, by number.
+fn on_screen(model: &Model, data: &Data, height: usize) -> Vec<(u64, Entry)> {
+    data.events.page(model.stream.event, height, |entry| admits(model, data, entry))
 }
 
-/// Up to `count` entries that are shown, ending with `last` or the nearest before it. Gaps that nothing shown stands
-/// between are one, under the number of the last.
-fn window(model: &Model, data: &Data, last: u64, count: usize) -> Vec<(u64, Entry)> {
-    let log = &data.events;
-    let mut shown: Vec<(u64, Entry)> = Vec::new();
-    for number in (log.first()..last.saturating_add(1).min(log.end())).rev() {
-        let Some(entry) = log.get(number).filter(|entry| admits(model, data, entry)) else {
-            continue;
-        };
-        if let (Entry::Missed(more), Some((_, Entry::Missed(later)))) = (entry, shown.last_mut()) {
-            *later = later.saturating_add(*more);
-            continue;
-        }
-        if shown.len() == count {
-            break;
-        }
-        shown.push((number, *entry));
-    }
-    shown.reverse();
-    shown
+/// Where the entries lie, and what is said below them.
+fn layout(area: Rect) -> (Rect, Rect) {
+    let inner = Rect {
+        x: area.x + 1,
+        y: area.y + 1,
+        width: area.width.saturating_sub(2),
+        height: area.height.saturating_sub(2),
+    };
+    let below = 2.min(inner.height.saturating_sub(1));
+    let entries = Rect { height: inner.height - below, ..inner };
+    (entries, Rect { y: entries.bottom(), height: below, ..inner })
 }
 
 /// Draws the screen.
@@ -140,23 +124,9 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
         format::thousands(log.missed_total()),
         format::rate(rates.transitions)
     );
-    let inner = paint::pane(buf, area, theme, paint::heading(theme, &title, true), true);
-    let footer = 2.min(inner.height.saturating_sub(1));
-    let height = usize::from(inner.height - footer);
-    let last = match model.stream.event {
-        Some(number) => {
-            let mut last = number.max(log.first());
-            for _ in 0..height / 3 {
-                match seek(model, data, last, true) {
-                    Some(next) => last = next,
-                    None => break,
-                }
-            }
-            last
-        }
-        None => log.end(),
-    };
-    let entries = window(model, data, last, height);
+    paint::pane(buf, area, theme, paint::heading(theme, &title, true), true);
+    let (inner, below) = layout(area);
+    let entries = on_screen(model, data, usize::from(inner.height));
     if entries.is_empty() {
         let text = if model.stream.filter.is_idle() {
             "no transition yet"
@@ -165,23 +135,16 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
         };
         paint::text(buf, inner, (1, 0), text, theme.faint());
     }
+    let cursor = model.stream.event.map(|event| event.max(log.first()));
     for (row, (number, entry)) in (0..).zip(&entries) {
-        let line = match entry {
-            Entry::Transition(record) => record_line(theme, data, record, inner.width),
-            Entry::Missed(count) => Line::styled(
-                format!("  {} transitions missed here", format::thousands(*count)),
-                theme.alarm(),
-            ),
-        };
-        paint::line(buf, inner, row, &line);
-        if model.stream.event == Some(*number) {
+        paint::line(buf, inner, row, &transition::entry_line(theme, data, entry, inner.width));
+        if cursor == Some(*number) {
             paint::highlight(buf, inner, row, theme.selected());
         }
     }
-    let foot = Rect { y: inner.bottom() - footer, height: footer, ..inner };
-    paint::line(buf, foot, 0, &story(model, theme));
+    paint::line(buf, below, 0, &story(model, theme));
     if !model.stream.filter.is_idle() {
-        paint::line(buf, foot, 1, &map::filter_line(theme, &model.stream.filter));
+        paint::line(buf, below, 1, &list::filter_line(theme, &model.stream.filter, "to:empty"));
     }
 }
 
@@ -197,38 +160,6 @@ fn story(model: &Model, theme: &Theme) -> Line<'static> {
     };
     let text = if theme.glyphs.ascii { text.replace('−', "-").replace('×', "x") } else { text };
     Line::styled(text, theme.faint())
-}
-
-fn record_line(theme: &Theme, data: &Data, record: &TransitionRecord, width: u16) -> Line<'static> {
-    let info = data.picture.hello.classes.get(usize::from(record.class));
-    let block =
-        info.map_or_else(|| "?".to_owned(), |info| format::bytes(i64::from(info.block_bytes)));
-    let off_diagram = Edge::between(record.from, record.to).is_none();
-    let named = |code: u8| {
-        let name = if width >= 100 { state::name(code) } else { "" };
-        let text = format!("{} {name:<7}", theme.state_mark(code));
-        let style = if off_diagram { theme.alarm() } else { theme.state(code) };
-        Span::styled(if width >= 100 { text } else { text.trim_end().to_owned() }, style)
-    };
-    let mut to = named(record.to);
-    to.style = to.style.add_modifier(Modifier::BOLD);
-    let mut spans = vec![
-        Span::styled(format!("{:>13}", format::instant(record.uptime_ns)), theme.faint()),
-        Span::raw(format!(" {:>8}", format!("#{}", record.superblock))),
-        Span::raw(format!(" {block:>8}  ")),
-        named(record.from),
-        Span::styled(format!(" {} ", theme.glyphs.to), theme.faint()),
-        to,
-        Span::raw(format!("  {:<17}", cause::name(record.cause))),
-        Span::styled(
-            format!(" {:<6}  tag {}", cause::paragraph(record.cause), record.tag),
-            theme.faint(),
-        ),
-    ];
-    if off_diagram {
-        spans.push(Span::styled("  off the diagram", theme.alarm()));
-    }
-    Line::from(spans)
 }
 
 /// A key of the screen, `e` and Enter included.
@@ -256,17 +187,9 @@ pub fn act(model: &mut Model, action: Action) -> Commands {
         _ => return Commands::NOTHING,
     };
     let Some(data) = model.shown() else { return Commands::NOTHING };
-    let newest = seek(model, data, data.events.end(), false);
-    let Some(mut here) = model.stream.event.or(newest) else { return Commands::NOTHING };
-    for _ in 0..count {
-        match seek(model, data, here, forward) {
-            Some(next) => here = next,
-            None => break,
-        }
-    }
-    // At the newest it follows again, unless the view stands still.
-    let follows = forward && Some(here) == newest && model.frozen.is_none();
-    model.stream.event = (!follows).then_some(here);
+    let (cursor, stands_still) = (model.stream.event, model.frozen.is_some());
+    let shows = |entry: &Entry| admits(model, data, entry);
+    model.stream.event = data.events.moved(cursor, forward, count, stands_still, shows);
     Commands::REDRAW
 }
 
@@ -278,16 +201,16 @@ pub fn back(model: &mut Model) {
 }
 
 /// A click at that cell of the terminal: picks the transition of that row.
-pub fn click(model: &mut Model, _column: u16, row: u16) -> Commands {
-    let body = view::body(model);
+pub fn click(model: &mut Model, column: u16, row: u16) -> Commands {
+    let (area, _) = layout(view::body(model));
     let Some(data) = model.shown() else { return Commands::NOTHING };
-    // Only where the newest are shown does the row tell the entry without scrolling.
-    let height = usize::from(body.height.saturating_sub(4));
-    let (Some(place), None) = (row.checked_sub(body.y + 1), model.stream.event) else {
+    if !area.contains((column, row).into()) {
+        return Commands::NOTHING;
+    }
+    let entries = on_screen(model, data, usize::from(area.height));
+    let Some((number, _)) = entries.get(usize::from(row - area.y)) else {
         return Commands::NOTHING;
     };
-    let entries = window(model, data, data.events.end(), height);
-    let Some((number, _)) = entries.get(usize::from(place)) else { return Commands::NOTHING };
     model.stream.event = Some(*number);
     Commands::REDRAW
 }

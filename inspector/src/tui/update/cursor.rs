@@ -40,7 +40,7 @@ pub(super) fn on_classes(model: &mut Model, action: Action) {
         Action::Left | Action::Right => table.move_column(&columns, action == Action::Right),
         Action::Sort => table.sort(&columns),
         Action::Invert => table.descending = !table.descending,
-        Action::Filter => table.editing = true,
+        Action::Filter => table.filter.typing = true,
         _ => {}
     }
 }
@@ -79,31 +79,22 @@ fn pick_edge(model: &mut Model, forward: bool) {
 /// unless the view is frozen.
 fn move_event(model: &mut Model, forward: bool, count: usize) {
     let Some(data) = model.shown() else { return };
-    let (log, edge) = (&data.events, model.states.edge);
-    let newest = log.seek(log.end(), false, edge);
-    let Some(mut here) = model.states.event.or(newest) else {
-        return;
-    };
-    let frozen = model.frozen.is_some();
-    for _ in 0..count {
-        match log.seek(here, forward, edge) {
-            Some(next) => here = next,
-            None => break,
-        }
-    }
-    let follows = forward && Some(here) == newest && !frozen;
-    model.states.event = (!follows).then_some(here);
+    let (cursor, edge) = (model.states.event, model.states.edge);
+    let stands_still = model.frozen.is_some();
+    let shows = |entry: &Entry| entry.matches(edge);
+    model.states.event = data.events.moved(cursor, forward, count, stands_still, shows);
 }
 
 /// Freezes the view first; then one event forward: through what the frozen log holds, and then
 /// one by one through what has come since.
 fn step(model: &mut Model) {
     let edge = model.states.edge;
+    let shows = |entry: &Entry| entry.matches(edge);
     if model.frozen.is_none() {
         freeze(model);
         model.states.event = model.frozen.as_ref().and_then(|frozen| {
             let log = &frozen.data.events;
-            log.seek(log.end(), false, edge)
+            log.seek(log.end(), false, shows)
         });
         return;
     }
@@ -112,7 +103,7 @@ fn step(model: &mut Model) {
     };
     let log = &frozen.data.events;
     let here = model.states.event.unwrap_or_else(|| log.end().saturating_sub(1));
-    if let Some(next) = log.seek(here, true, edge) {
+    if let Some(next) = log.seek(here, true, shows) {
         model.states.event = Some(next);
         return;
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lfalloc_protocol::message::{
-    SuperblockDetail, SuperblockRecord, TransitionRecord, bitmap, cause, state,
+    SuperblockDetail, SuperblockRecord, TransitionRecord, bitmap, state,
 };
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -14,7 +14,7 @@ use crate::tui::data::Data;
 use crate::tui::events::Entry;
 use crate::tui::keys::Action;
 use crate::tui::model::{Connection, Model};
-use crate::tui::screens::paint;
+use crate::tui::screens::{paint, transition};
 use crate::tui::theme::Theme;
 use crate::tui::update::Commands;
 use crate::tui::view;
@@ -88,7 +88,7 @@ fn lines(model: &Model, data: &Data, id: u32, width: u16) -> Vec<Line<'static>> 
         Span::styled(" its transitions ", theme.strong()),
         Span::styled(known, theme.faint()),
     ]));
-    lines.extend(history.values().rev().map(|record| transition(theme, record)));
+    lines.extend(history.values().rev().map(|record| transition::line(theme, data, record, width)));
     if data.events.missed_total() > 0 {
         let missed = format::thousands(data.events.missed_total());
         lines.push(Line::styled(
@@ -270,24 +270,4 @@ fn history(
         }
     }
     history
-}
-
-fn transition(theme: &Theme, record: &TransitionRecord) -> Line<'static> {
-    let named = |code: u8| {
-        Span::styled(
-            format!("{} {:<7}", theme.state_mark(code), state::name(code)),
-            theme.state(code),
-        )
-    };
-    Line::from(vec![
-        Span::styled(format!("{:>14} ", format::instant(record.uptime_ns)), theme.faint()),
-        named(record.from),
-        Span::styled(format!(" {} ", theme.glyphs.to), theme.faint()),
-        named(record.to),
-        Span::raw(format!("  {:<17}", cause::name(record.cause))),
-        Span::styled(
-            format!(" {:<6} tag {}", cause::paragraph(record.cause), record.tag),
-            theme.faint(),
-        ),
-    ])
 }

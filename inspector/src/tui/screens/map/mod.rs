@@ -16,7 +16,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
-use super::paint;
+use super::{list, paint};
 use crate::format;
 use crate::fragmentation::PINNED_BELOW_PERCENT;
 use crate::tui::data::Data;
@@ -324,22 +324,9 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     if cursor.filter.is_idle() {
         paint::line(buf, last, 0, &legend(theme));
     } else {
-        paint::line(buf, last, 0, &filter_line(theme, &cursor.filter));
+        paint::line(buf, last, 0, &list::filter_line(theme, &cursor.filter, "occ<10"));
     }
     draw_info(buf, info, model, data, &shown);
-}
-
-/// The line that shows a filter.
-#[must_use]
-pub fn filter_line(theme: &Theme, filter: &Terms) -> Line<'static> {
-    let mut spans = vec![Span::styled("/", theme.key()), Span::raw(filter.text().to_owned())];
-    if filter.typing {
-        spans.push(Span::styled(" ", theme.selected()));
-    }
-    if !filter.is_understood() {
-        spans.push(Span::styled("  not understood yet", theme.alarm()));
-    }
-    Line::from(spans)
 }
 
 fn worst(members: &[Member]) -> Option<Member> {
