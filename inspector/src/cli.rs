@@ -24,17 +24,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use crate::failure::{Failure, Outcome, is_closed_pipe};
 use crate::linting::Denied;
 use crate::target::{Choice, Selector};
-use crate::{commands, diff, doctor, explain, process, record, tui};
-
-/// What the help of `lint` ends with.
-const LINTS: &str = "Lints, each of which must hold for 3 seconds:
-  books-do-not-balance  the parts of a consistent state do not sum to what is mapped
-  pinned-superblocks    superblocks under 10 % live hold at least 16 MiB and a tenth of what is mapped
-  idle-partial-list     classes without an allocation for 10 s hold at least 8 MiB and a tenth of it free
-  stranded-active       ACTIVE superblocks without a live block: at least 16 MiB and a tenth of it
-  size-class-rounding   rounding up is at least 4 MiB and a tenth of what is live
-  empty-hoard           EMPTY superblocks kept: at least 16 MiB and a quarter of what is mapped
-  cache-heavy           magazines and depot: at least 8 MiB and a quarter of what is live";
+use crate::{commands, diff, doctor, explain, lint, process, record, tui};
 
 /// A terminal inspector for programs that run lfalloc.
 ///
@@ -167,7 +157,7 @@ enum Command {
         speed: f64,
     },
     /// Watch a program and tell what is amiss; fails with status 3 if a denied lint was found
-    #[command(after_help = LINTS)]
+    #[command(after_help = format!("Lints; each must last for 3 seconds:\n{}", lint::listed()))]
     Lint {
         /// Process id or name
         #[arg(value_name = "PID|NAME")]

@@ -82,8 +82,9 @@ pub(crate) fn lint(
     let Some(mut connection) = connect(flags, choice)? else {
         return Ok(ExitCode::SUCCESS);
     };
-    linting::run(&mut connection, time, denied, json)?
-        .map_err(|error| explained(&connection, &error).into())
+    let data =
+        linting::watch(&mut connection, time).map_err(|error| explained(&connection, &error))?;
+    linting::report(&data, time, denied, json)
 }
 
 /// Prints one page, or one line of JSON.

@@ -11,16 +11,19 @@
 //! | `waste<-5%` | the share of waste has fallen by more than five points |
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use serde_json::Value;
+use lfalloc_protocol::message::state;
+use serde::Deserialize;
 
 use crate::failure::{Failure, Outcome, to_stdout};
 use crate::format;
-use crate::fragmentation::PINNED_BELOW_PERCENT;
+use crate::fragmentation::{is_pinned, needed};
+use crate::picture::fraction;
 use crate::process::printable_path;
-use crate::snapshot::SCHEMA;
+use crate::snapshot::{SCHEMA, Snapshot, Superblock};
 
 /// The exit status when a condition is met.
 const MET: u8 = 3;
@@ -56,8 +59,8 @@ const FIGURES: [(&str, Unit); 12] = [
 #[derive(Clone, Debug, PartialEq)]
 struct Figures {
     values: [Option<f64>; FIGURES.len()],
-    /// Block size, bytes of superblocks in use, live blocks, of each class in use.
-    classes: Vec<(u64, f64, f64)>,
+    /// Block size, and bytes of superblocks in use, of each class in use.
+    classes: Vec<(u32, f64)>,
     consistent: bool,
 }
 
@@ -192,12 +195,12 @@ pub(crate) fn run(before: &Path, after: &Path, conditions: &[Condition]) -> Outc
                 change.map_or_else(|| "-".to_owned(), |change| signed(change, unit))
             )?;
         }
-        let mut classes: Vec<(f64, u64, f64, f64)> = Vec::new();
-        for &(block, bytes, _) in &to.classes {
+        let mut classes: Vec<(f64, u32, f64, f64)> = Vec::new();
+        for &(block, bytes) in &to.classes {
             let then = from.classes.iter().find(|class| class.0 == block).map_or(0.0, |c| c.1);
             classes.push((bytes - then, block, then, bytes));
         }
-        for &(block, then, _) in &from.classes {
+        for &(block, then) in &from.classes {
             if !to.classes.iter().any(|class| class.0 == block) {
                 classes.push((-then, block, then, 0.0));
             }
@@ -214,7 +217,7 @@ pub(crate) fn run(before: &Path, after: &Path, conditions: &[Condition]) -> Outc
             writeln!(
                 stdout,
                 "{:>12} {:>10} {:>10} {:>11}",
-                format::bytes(i64::try_from(block).unwrap_or(i64::MAX)),
+                format::bytes(i64::from(block)),
                 shown(Some(then), Unit::Bytes),
                 shown(Some(now), Unit::Bytes),
                 signed(change, Unit::Bytes)
@@ -238,7 +241,8 @@ pub(crate) fn run(before: &Path, after: &Path, conditions: &[Condition]) -> Outc
     if met.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("lfinspect: met: {}", met.join(", "));
+    // With standard error closed too the status alone tells it.
+    let _ = writeln!(io::stderr(), "lfinspect: met: {}", met.join(", "));
     Ok(ExitCode::from(MET))
 }
 
@@ -261,111 +265,122 @@ fn load(path: &Path) -> Outcome<Figures> {
     let shown = printable_path(path);
     let text = fs::read_to_string(path)
         .map_err(|error| Failure::new(format!("cannot read {shown}: {error}")))?;
-    let document: Value = serde_json::from_str(&text).map_err(|error| {
+    let schema: Schema = serde_json::from_str(&text).map_err(|error| {
         Failure::new(format!(
             "{shown} is no snapshot: {error}; `lfinspect snapshot PID -o FILE` makes one"
         ))
     })?;
-    figures(&document).map_err(|what| {
-        Failure::new(format!("{shown} is no snapshot that this lfinspect reads: {what}")).into()
-    })
+    if schema.schema != SCHEMA {
+        let found = schema.schema;
+        return Err(Failure::new(format!(
+            "{shown} is no snapshot that this lfinspect reads: its schema is '{found}', not '{SCHEMA}'"
+        ))
+        .into());
+    }
+    let snapshot = serde_json::from_str(&text)
+        .map_err(|error| Failure::new(format!("{shown} is a damaged snapshot: {error}")))?;
+    Ok(figures(&snapshot))
 }
 
-/// The figures of a document that SNAPSHOT.md describes; else what is wrong with it.
-fn figures(document: &Value) -> Result<Figures, String> {
-    let schema = document["schema"].as_str().unwrap_or("no schema");
-    if schema != SCHEMA {
-        return Err(format!("its schema is '{schema}', not '{SCHEMA}'"));
-    }
-    let totals = &document["totals"];
-    let total = |name: &str| -> Result<f64, String> {
-        let key = format!("{name}_bytes");
-        totals[&key].as_f64().ok_or_else(|| format!("totals.{key} is missing"))
-    };
-    let list = |name: &str| document[name].as_array().ok_or_else(|| format!("{name} is missing"));
-    let number = |value: &Value, key: &str| {
-        value[key].as_f64().ok_or_else(|| format!("{key} is missing in a record"))
-    };
+/// What stands in every document, whatever its schema.
+#[derive(Deserialize)]
+struct Schema {
+    schema: String,
+}
+
+fn figures(snapshot: &Snapshot) -> Figures {
     let mut classes = Vec::new();
-    let (mut in_use, mut bytes, mut savings) = (0.0, 0.0, 0.0);
-    let mut blocks = Vec::new();
-    for class in list("classes")? {
-        let states = &class["superblocks"];
-        let count =
-            number(states, "active")? + number(states, "full")? + number(states, "partial")?;
-        let size = number(class, "superblock_bytes")?;
-        let maxcount = number(class, "blocks_per_superblock")?;
-        let live = number(class, "live_blocks")?;
-        let needed = (live.max(0.0) / maxcount.max(1.0)).ceil();
+    let (mut in_use, mut bytes, mut savings) = (0, 0, 0);
+    for class in &snapshot.classes {
+        let states = &class.superblocks;
+        let count = i64::from(states.active) + i64::from(states.full) + i64::from(states.partial);
+        let size = i64::from(class.superblock_bytes);
+        let needed = needed(class.live_blocks, i64::from(class.blocks_per_superblock));
         (in_use, bytes) = (in_use + count, bytes + count * size);
         savings += (count - needed) * size;
-        blocks.push(maxcount);
-        if count > 0.0 {
-            let block =
-                class["block_bytes"].as_u64().ok_or("block_bytes is missing in a record")?;
-            classes.push((block, count * size, live));
+        if count > 0 {
+            classes.push((class.block_bytes, (count * size) as f64));
         }
     }
-    let mut pinned = 0.0;
-    for superblock in list("superblocks")? {
-        let class = superblock["class"].as_u64().and_then(|class| usize::try_from(class).ok());
-        let maxcount = class.and_then(|class| blocks.get(class)).copied().unwrap_or(0.0);
-        let live = maxcount - number(superblock, "count")? - number(superblock, "credits")?;
-        let is_empty = superblock["state"].as_str() == Some("EMPTY");
-        if !is_empty && live > 0.0 && live * 100.0 < maxcount * PINNED_BELOW_PERCENT as f64 {
-            pinned += 1.0;
-        }
-    }
-    let (mapped, live) = (total("mapped")?, total("live")? + total("large")?);
-    let (free, reserved) = (total("free")?, total("credit")?);
-    let share = |part: f64, whole: f64| (whole > 0.0).then(|| part / whole);
-    Ok(Figures {
+    let maxcount = |class: u16| {
+        let class = snapshot.classes.iter().find(|known| known.class == class);
+        class.map_or(0, |class| i64::from(class.blocks_per_superblock))
+    };
+    let pins = |superblock: &&Superblock| {
+        let maxcount = maxcount(superblock.class);
+        let live = maxcount - i64::from(superblock.count) - i64::from(superblock.credits);
+        superblock.state != state::name(state::EMPTY) && is_pinned(live, maxcount)
+    };
+    let totals = &snapshot.totals;
+    let (mapped, live) = (totals.mapped_bytes, totals.live_bytes + totals.large_bytes);
+    let count = |count: i64| Some(count as f64);
+    Figures {
         values: [
-            Some(mapped),
-            Some(live),
-            Some(free),
-            Some(reserved),
-            Some(total("cached")?),
-            Some(total("empty")?),
-            Some(total("metadata")?),
-            share(mapped - live, mapped),
-            share(free + reserved, bytes),
-            Some(in_use),
-            Some(pinned),
-            Some(savings),
+            count(mapped),
+            count(live),
+            count(totals.free_bytes),
+            count(totals.credit_bytes),
+            count(totals.cached_bytes),
+            count(totals.empty_bytes),
+            count(totals.metadata_bytes),
+            fraction(mapped - live, mapped),
+            fraction(totals.free_bytes + totals.credit_bytes, bytes),
+            count(in_use),
+            count(snapshot.superblocks.iter().filter(pins).count() as i64),
+            count(savings),
         ],
         classes,
-        consistent: document["consistent"].as_bool().unwrap_or(false),
-    })
+        consistent: snapshot.consistent,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     //! Aim: figures are those of the definitions, conditions mean what the module says, and what is wrong is named.
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     /// A class of 100 blocks of 600 bytes: 1 FULL superblock, one with 5 live, one ACTIVE with 64 reserved and 36 free.
     fn document() -> Value {
+        let superblock = |state: &str, count: u32, credits: u32| {
+            json!({
+                "id": 0, "address": "0x0", "class": 0, "state": state, "avail": 0, "count": count, "tag": 0,
+                "credits": credits, "age_ms": 0, "exact": true,
+            })
+        };
         json!({
             "schema": SCHEMA,
+            "process": {
+                "pid": 1, "name": "x", "uptime_ms": 0, "allocator_version": "0.1.0", "protocol": "1.1",
+            },
             "totals": {
                 "mapped_bytes": 400_000, "live_bytes": 63_000, "large_bytes": 37_000, "free_bytes": 78_600,
-                "credit_bytes": 38_400, "cached_bytes": 0, "empty_bytes": 0, "metadata_bytes": 1000,
+                "credit_bytes": 38_400, "cached_bytes": 0, "empty_bytes": 0, "large_cached_bytes": 0,
+                "tail_bytes": 0, "unused_bytes": 0, "metadata_bytes": 1000,
             },
             "classes": [{
                 "class": 0, "block_bytes": 600, "superblock_bytes": 65536, "blocks_per_superblock": 100,
                 "superblocks": {"active": 1, "full": 1, "partial": 1, "empty": 1}, "live_blocks": 105,
+                "free_blocks": 131, "credit_blocks": 64, "cached_blocks": 0, "allocations": 0, "frees": 0,
+                "retries": 0,
             }],
+            "heaps": [],
             "superblocks": [
-                {"class": 0, "state": "FULL", "count": 0, "credits": 0},
-                {"class": 0, "state": "PARTIAL", "count": 95, "credits": 0},
-                {"class": 0, "state": "ACTIVE", "count": 36, "credits": 64},
-                {"class": 0, "state": "EMPTY", "count": 100, "credits": 0},
+                superblock("FULL", 0, 0),
+                superblock("PARTIAL", 95, 0),
+                superblock("ACTIVE", 36, 64),
+                superblock("EMPTY", 100, 0),
             ],
+            "large": [],
+            "transitions": {"seen": 0, "dropped": 0},
+            "in_hand": 0,
             "consistent": true,
         })
+    }
+
+    fn read() -> Figures {
+        figures(&serde_json::from_value(document()).expect("a snapshot"))
     }
 
     fn figure(figures: &Figures, name: &str) -> f64 {
@@ -375,7 +390,7 @@ mod tests {
 
     #[test]
     fn figures_follow_their_definitions() {
-        let figures = figures(&document()).expect("a snapshot");
+        let figures = read();
         for (name, value) in [
             ("mapped", 400_000.0),
             ("live", 100_000.0),
@@ -391,19 +406,27 @@ mod tests {
 
     #[test]
     fn what_is_no_snapshot_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let loaded = |document: &Value| {
+            let path = folder.path().join("a.json");
+            fs::write(&path, document.to_string()).expect("a file");
+            load(&path).map_err(|error| error.to_string())
+        };
+        assert_eq!(loaded(&document()), Ok(read()));
         let mut other = document();
         other["schema"] = json!("lfalloc-top/1");
-        assert!(figures(&other).unwrap_err().contains("lfalloc-top/1"));
+        assert!(loaded(&other).unwrap_err().contains("lfalloc-top/1"));
         for key in ["totals", "classes", "superblocks"] {
             let mut broken = document();
             broken.as_object_mut().expect("an object").remove(key);
-            assert!(figures(&broken).is_err(), "{key}");
+            assert!(loaded(&broken).unwrap_err().contains(key), "{key}");
         }
+        assert!(loaded(&json!([1])).unwrap_err().contains("is no snapshot"));
     }
 
     #[test]
     fn conditions_compare_figures_and_changes() {
-        let before = figures(&document()).expect("a snapshot");
+        let before = read();
         let mut after = before.clone();
         after.values[0] = Some(480_000.0);
         after.values[7] = Some(0.80);

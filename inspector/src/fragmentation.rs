@@ -13,19 +13,28 @@ pub const PINNED_BELOW_PERCENT: i64 = 10;
 /// Standard errors to either side that hold the true mean 95 times in 100.
 const CONFIDENCE: f64 = 1.96;
 
+/// Whether `live` of `maxcount` blocks pin a superblock that is not EMPTY.
+#[must_use]
+pub fn is_pinned(live: i64, maxcount: i64) -> bool {
+    live > 0 && live.saturating_mul(100) < maxcount.saturating_mul(PINNED_BELOW_PERCENT)
+}
+
+/// Superblocks of `maxcount` blocks that `live` blocks need if they lie as densely as they can.
+#[must_use]
+pub fn needed(live: i64, maxcount: i64) -> i64 {
+    let maxcount = maxcount.max(1);
+    live.max(0).saturating_add(maxcount - 1) / maxcount
+}
+
 /// How much larger blocks are than what was asked for, estimated from samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rounding {
     /// Requests that were sampled.
     pub samples: u64,
-    /// Mean over them of block size − requested size, bytes.
-    pub mean_slack: f64,
-    /// Half the width of the mean's 95 % interval, bytes; infinite for a single sample.
-    pub error: f64,
-    /// Mean slack × live blocks, bytes.
+    /// Mean over them of block size − requested size, times the live blocks; bytes.
     pub bytes: f64,
-    /// As `error`, for `bytes`.
-    pub bytes_error: f64,
+    /// Half the width of its 95 % interval, bytes; infinite for a single sample.
+    pub error: f64,
 }
 
 /// The figures of one class, or of all.
@@ -45,6 +54,8 @@ pub struct Fragmentation {
     pub pinned_bytes: i64,
     /// Live blocks in those: what pins them.
     pub pinning_blocks: i64,
+    /// Bytes of ACTIVE superblocks in which nothing is live.
+    pub stranded_bytes: i64,
     /// Superblocks that would be EMPTY if live blocks lay as densely as they can; negative where fields were read
     /// while they changed.
     pub savings: i64,
@@ -64,21 +75,16 @@ impl Fragmentation {
         }
         self.pinned += other.pinned;
         self.pinned_bytes = self.pinned_bytes.saturating_add(other.pinned_bytes);
+        self.stranded_bytes = self.stranded_bytes.saturating_add(other.stranded_bytes);
         self.pinning_blocks = self.pinning_blocks.saturating_add(other.pinning_blocks);
         self.savings = self.savings.saturating_add(other.savings);
         self.savings_bytes = self.savings_bytes.saturating_add(other.savings_bytes);
         if let Some(more) = other.rounding {
-            let sum = self.rounding.get_or_insert(Rounding {
-                samples: 0,
-                mean_slack: 0.0,
-                error: 0.0,
-                bytes: 0.0,
-                bytes_error: 0.0,
-            });
+            let sum = self.rounding.get_or_insert(Rounding { samples: 0, bytes: 0.0, error: 0.0 });
             sum.samples += more.samples;
             sum.bytes += more.bytes;
             // Errors of classes are independent of each other.
-            sum.bytes_error = sum.bytes_error.hypot(more.bytes_error);
+            sum.error = sum.error.hypot(more.error);
         }
     }
 
@@ -112,16 +118,18 @@ pub fn by_class(picture: &Picture) -> Vec<Fragmentation> {
         class.bytes = class.bytes.saturating_add(bytes);
         let step = usize::try_from(live * OCCUPANCY_STEPS as i64 / maxcount).unwrap_or(0);
         class.occupancy[step.min(OCCUPANCY_STEPS - 1)] += 1;
-        if live > 0 && live * 100 < maxcount * PINNED_BELOW_PERCENT {
+        if record.state == state::ACTIVE && live == 0 {
+            class.stranded_bytes = class.stranded_bytes.saturating_add(bytes);
+        }
+        if is_pinned(live, maxcount) {
             class.pinned += 1;
             class.pinned_bytes = class.pinned_bytes.saturating_add(bytes);
             class.pinning_blocks += live;
         }
     }
     for ((class, info), live) in classes.iter_mut().zip(infos).zip(live_blocks) {
-        let maxcount = i64::from(info.blocks_per_superblock).max(1);
         class.live_bytes = live.saturating_mul(i64::from(info.block_bytes));
-        let needed = live.max(0).saturating_add(maxcount - 1) / maxcount;
+        let needed = needed(live, i64::from(info.blocks_per_superblock));
         class.savings = i64::try_from(class.superblocks).unwrap_or(i64::MAX) - needed;
         class.savings_bytes = class.savings.saturating_mul(i64::from(info.superblock_bytes));
     }
@@ -142,17 +150,15 @@ pub fn by_class(picture: &Picture) -> Vec<Fragmentation> {
             };
             class.rounding = Some(Rounding {
                 samples: sample.samples,
-                mean_slack: mean,
-                error,
                 bytes: mean * blocks,
-                bytes_error: error * blocks.abs(),
+                error: if blocks == 0.0 { 0.0 } else { error * blocks.abs() },
             });
         }
     }
     classes
 }
 
-/// The sum over all classes. The mean slack of all is not a figure of any use, and 0.
+/// The sum over all classes.
 #[must_use]
 pub fn total(classes: &[Fragmentation]) -> Fragmentation {
     classes.iter().fold(Fragmentation::default(), |mut sum, class| {
@@ -216,6 +222,8 @@ mod tests {
         let class = by_class(&picture)[0];
         assert_eq!((class.superblocks, class.bytes), (5, 5 << 16));
         assert_eq!((class.pinned, class.pinned_bytes, class.pinning_blocks), (2, 2 << 16, 10));
+        // The 64 KiB of #5, in which nothing is live.
+        assert_eq!(class.stranded_bytes, 1 << 16);
         assert_eq!(class.live_bytes, 120 * 600);
         // 120 blocks fit into two superblocks.
         assert_eq!((class.savings, class.savings_bytes), (3, 3 << 16));
@@ -237,8 +245,9 @@ mod tests {
         picture.samples = vec![sample(3, 60, 1400)];
         let class = by_class(&picture)[0];
         let rounding = class.rounding.expect("samples");
-        assert!((rounding.mean_slack - 20.0).abs() < 1e-9);
-        assert!((rounding.error - 1.96 * (100.0_f64 / 3.0).sqrt()).abs() < 1e-9);
+        // Of 100 live blocks.
+        assert!((rounding.bytes / 100.0 - 20.0).abs() < 1e-9);
+        assert!((rounding.error / 100.0 - 1.96 * (100.0_f64 / 3.0).sqrt()).abs() < 1e-9);
         assert!((rounding.bytes - 2000.0).abs() < 1e-6);
         assert!((class.internal_fraction().expect("live") - 2000.0 / 60_000.0).abs() < 1e-12);
         picture.samples = vec![sample(1, 20, 400)];

@@ -2,20 +2,9 @@
 //!
 //! A finding is *raised* when its condition has held for [`PERSISTENCE_NS`], and cleared when it has not held for as
 //! long: nothing is said about a moment. [`Watch`] is fed with one picture after the other.
-//!
-//! | name | condition |
-//! |---|---|
-//! | `pinned-superblocks` | superblocks under 10 % live hold at least 16 MiB and a tenth of what is mapped |
-//! | `size-class-rounding` | rounding up, less its error, is at least 4 MiB and a tenth of what is live |
-//! | `idle-partial-list` | classes without an allocation for 10 s hold at least 8 MiB and a tenth of what is mapped free |
-//! | `empty-hoard` | EMPTY superblocks kept are at least 16 MiB and a quarter of what is mapped |
-//! | `cache-heavy` | magazines and depot hold at least 8 MiB and a quarter of what is live |
-//! | `stranded-active` | ACTIVE superblocks without a live block are at least 16 MiB and a tenth of what is mapped |
-//! | `books-do-not-balance` | the parts of a consistent state do not sum to what is mapped |
 
 use std::collections::BTreeMap;
 
-use lfalloc_protocol::message::state;
 use serde::Serialize;
 
 use crate::format;
@@ -33,7 +22,7 @@ const MIB: i64 = 1 << 20;
 /// What can be found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "the module's table says what each is")]
+#[expect(missing_docs, reason = "`condition` and `meaning` say what each is")]
 pub enum Lint {
     BooksDoNotBalance,
     PinnedSuperblocks,
@@ -67,6 +56,34 @@ impl Lint {
             Self::SizeClassRounding => "size-class-rounding",
             Self::EmptyHoard => "empty-hoard",
             Self::CacheHeavy => "cache-heavy",
+        }
+    }
+
+    /// When it is found.
+    #[must_use]
+    pub fn condition(self) -> &'static str {
+        match self {
+            Self::BooksDoNotBalance => {
+                "the parts of a consistent state do not sum to what is mapped; told at once"
+            }
+            Self::PinnedSuperblocks => {
+                "superblocks under 10 % live hold at least 16 MiB and a tenth of what is mapped"
+            }
+            Self::IdlePartialList => {
+                "classes without an allocation for 10 s hold at least 8 MiB and a tenth of what is mapped free"
+            }
+            Self::StrandedActive => {
+                "ACTIVE superblocks without a live block are at least 16 MiB and a tenth of what is mapped"
+            }
+            Self::SizeClassRounding => {
+                "rounding up, less its error, is at least 4 MiB and a tenth of what is live"
+            }
+            Self::EmptyHoard => {
+                "EMPTY superblocks kept are at least 16 MiB and a quarter of what is mapped"
+            }
+            Self::CacheHeavy => {
+                "magazines and depot hold at least 8 MiB and a quarter of what is live"
+            }
         }
     }
 
@@ -123,6 +140,13 @@ impl Lint {
             Self::CacheHeavy => "Fewer threads, or a purge when the load is over.",
         }
     }
+}
+
+/// The names of all lints with their conditions, a line each.
+#[must_use]
+pub fn listed() -> String {
+    let lines = Lint::ALL.map(|lint| format!("  {:<21} {}", lint.name(), lint.condition()));
+    lines.join("\n")
 }
 
 /// That a condition holds, and by which figures.
@@ -249,19 +273,9 @@ fn conditions(picture: &Picture, classes: &[Fragmentation], idle: &[bool]) -> Ve
         );
         found.push((Lint::IdlePartialList, bytes, evidence, worst));
     }
-    let infos = &picture.hello.classes;
-    let mut stranded = vec![0_i64; infos.len()];
-    for record in picture.superblocks.values() {
-        if record.state == state::ACTIVE && picture.superblock_live_blocks(record) == 0 {
-            let place = usize::from(record.class);
-            if let (Some(sum), Some(info)) = (stranded.get_mut(place), infos.get(place)) {
-                *sum += i64::from(info.superblock_bytes);
-            }
-        }
-    }
-    let bytes: i64 = stranded.iter().sum();
+    let bytes = total.stranded_bytes;
     if bytes >= 16 * MIB && bytes >= mapped / 10 {
-        let worst = places(stranded.iter().copied());
+        let worst = worst(classes, |class| class.stranded_bytes);
         let evidence = format!(
             "{} in ACTIVE superblocks without a live block; most in blocks of {}",
             format::bytes(bytes),
@@ -270,13 +284,13 @@ fn conditions(picture: &Picture, classes: &[Fragmentation], idle: &[bool]) -> Ve
         found.push((Lint::StrandedActive, bytes, evidence, worst));
     }
     if let Some(rounding) = total.rounding {
-        let least = (rounding.bytes - rounding.bytes_error).max(0.0) as i64;
+        let least = (rounding.bytes - rounding.error).max(0.0) as i64;
         if least >= 4 * MIB && least >= live / 10 {
             let worst = worst(classes, |class| class.rounding.map_or(0, |r| r.bytes as i64));
             let evidence = format!(
                 "about {} (± {}) of {} live is rounding; most in blocks of {}",
                 format::bytes(rounding.bytes as i64),
-                format::bytes(rounding.bytes_error as i64),
+                format::bytes(rounding.error as i64),
                 format::bytes(live),
                 blocks(picture, &worst),
             );
@@ -321,7 +335,7 @@ mod tests {
     //! and a clock moved by hand.
     use std::time::Duration;
 
-    use lfalloc_protocol::message::{ClassRecord, SizeSample, SuperblockRecord, backing};
+    use lfalloc_protocol::message::{ClassRecord, SizeSample, SuperblockRecord, backing, state};
 
     use super::*;
     use crate::fragmentation::by_class;
@@ -458,7 +472,11 @@ mod tests {
     #[test]
     fn names_are_distinct_and_said_everything_about() {
         for lint in Lint::ALL {
-            assert!(!lint.meaning().is_empty() && !lint.advice().is_empty());
+            assert!(
+                !lint.meaning().is_empty()
+                    && !lint.advice().is_empty()
+                    && !lint.condition().is_empty()
+            );
             let same = Lint::ALL.iter().filter(|other| other.name() == lint.name()).count();
             assert_eq!(same, 1, "{}", lint.name());
             let json = serde_json::to_string(&lint).expect("a string");

@@ -53,24 +53,20 @@ struct Report<'a> {
     findings: Vec<&'a Finding>,
 }
 
-/// Watches for `time`, prints what was raised, and fails with status 3 if it is denied.
-pub(crate) fn run(
-    connection: &mut Connection,
+/// Prints what was raised while `data` were watched for `time`; status 3 if that is denied.
+pub(crate) fn report(
+    data: &Data,
     time: Duration,
     denied: &Denied,
     json: bool,
-) -> Outcome<Result<ExitCode, ConnectError>> {
-    let data = match watch(connection, time) {
-        Ok(data) => data,
-        Err(error) => return Ok(Err(error)),
-    };
+) -> Outcome<ExitCode> {
     let findings: Vec<&Finding> = data.lints.raised().collect();
     let picture = &data.picture;
     to_stdout(|stdout| {
         if json {
             let report = Report {
                 schema: "lfalloc-lint/1",
-                pid: connection.pid(),
+                pid: picture.pid,
                 name: &picture.hello.name,
                 watched_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
                 findings: findings.clone(),
@@ -97,11 +93,16 @@ pub(crate) fn run(
         Ok(())
     })?;
     let is_denied = findings.iter().any(|finding| denied.has(finding.lint));
-    Ok(Ok(if is_denied { ExitCode::from(DENIED) } else { ExitCode::SUCCESS }))
+    Ok(if is_denied { ExitCode::from(DENIED) } else { ExitCode::SUCCESS })
 }
 
-fn watch(connection: &mut Connection, time: Duration) -> Result<Data, ConnectError> {
+/// Watches for `time`, or until the program ends.
+///
+/// # Errors
+/// When the connection ends before the first state.
+pub(crate) fn watch(connection: &mut Connection, time: Duration) -> Result<Data, ConnectError> {
     let mut data = Data::new(connection.hello().clone(), 0);
+    data.picture.pid = connection.pid();
     connection.subscribe(INTERVAL)?;
     let start = Instant::now();
     loop {

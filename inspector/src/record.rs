@@ -1,7 +1,8 @@
 //! `lfinspect record` and `lfinspect replay`.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, IsTerminal as _};
+use std::io::{self, BufReader, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,12 +17,13 @@ use crate::cli::Flags;
 use crate::connect::{ConnectError, Connection};
 use crate::failure::{Failure, Outcome, to_stdout};
 use crate::format;
+use crate::picture::Picture;
 use crate::process::{self, printable_path};
 use crate::recording::{Reader, Writer};
 use crate::report::Watched;
 use crate::source::replay::ReplaySource;
 use crate::source::{Source as _, SourceEvent};
-use crate::{picture::Picture, tui};
+use crate::{target, tui};
 
 /// Between two looks whether it is time to end.
 const STEP: Duration = Duration::from_millis(200);
@@ -82,11 +84,11 @@ pub(crate) fn record(
                 break "the size limit is reached".to_owned();
             }
             if is_watched {
-                eprint!(
+                say(format_args!(
                     "\r{}  {states} states  {} ",
                     format::duration(elapsed.as_nanos() as u64),
                     bytes(&writer)
-                );
+                ));
             }
         }
         match connection.receive(left.max(Duration::from_millis(1))) {
@@ -98,17 +100,25 @@ pub(crate) fn record(
             }
             Ok(None) => {}
             Err(ConnectError::Closed) => break "the program, or its agent, has ended".to_owned(),
-            Err(error) => break format!("the connection broke: {error:?}"),
+            Err(error) => {
+                let subject = target::subject(connection.pid(), &connection.hello().name);
+                break error.explain(&subject, connection.path());
+            }
         }
     };
     if is_watched {
-        eprint!("\r");
+        say(format_args!("\r"));
     }
     let size = bytes(&writer);
     writer.finish().and_then(|file| file.sync_all()).map_err(cannot)?;
     let elapsed = format::duration(start.elapsed().as_nanos() as u64);
-    eprintln!("{why}: {states} states of {elapsed} in {name}, {size}");
+    say(format_args!("{why}: {states} states of {elapsed} in {name}, {size}\n"));
     Ok(if states > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// On standard error; whoever closed it does not want to know.
+fn say(text: fmt::Arguments<'_>) {
+    let _ = io::stderr().write_fmt(text);
 }
 
 fn bytes<W: io::Write>(writer: &Writer<W>) -> String {

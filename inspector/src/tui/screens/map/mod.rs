@@ -2,14 +2,8 @@
 //!
 //! With more superblocks than cells each cell stands for several in a row and shows the *worst* of them, since a mean
 //! would hide the one superblock that a few blocks pin. Zoomed in, a cell is one superblock.
-//!
-//! | rank, the worst first | |
-//! |---|---|
-//! | something is live | the less of it, the worse |
-//! | ACTIVE, PARTIAL without a live block | |
-//! | EMPTY | ready for any class of its size |
 
-use lfalloc_protocol::message::{SuperblockRecord, state};
+use lfalloc_protocol::message::state;
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::KeyEvent;
 use ratatui::layout::Rect;
@@ -29,31 +23,39 @@ use crate::tui::theme::{Depth, Hue, Theme};
 use crate::tui::update::Commands;
 use crate::tui::view;
 
+mod cells;
 mod detail;
+
+pub use self::cells::Order;
+use self::cells::{Grid, Member, members, worst};
 
 /// Figures that the filter compares.
 const NAMES: &[&str] = &["occ", "live", "block", "class", "age", "id"];
 
+const MAP: Term = Term {
+    words: &["map", "worst member"],
+    title: "map",
+    what: "Every superblock: the glyph is its state, the brightness how much of it is live, and a pinned one (less \
+               than a tenth live) stands out. A cell of several superblocks shows the worst of them.",
+    unit: "superblocks",
+    how: "The worst has something live, and the least of it; then those without a live block; EMPTY ones last.",
+    exact: "Each superblock is read in one piece; all of them are one instant only in a consistent state.",
+};
+
+const BITMAP: Term = Term {
+    words: &["bitmap", "racing"],
+    title: "block bitmap",
+    what: "Which blocks of the superblock are in its list of free blocks, reserved ones included. It is called racing \
+               if the superblock changed while its list was read, as often as that was tried.",
+    unit: "blocks",
+    how: "The agent copies the superblock and follows the links in the copy, as many as count and credits say.",
+    exact: "Exact: the anchor was the same before and after. Racing: single blocks may be wrong.",
+};
+
 /// What `x` explains on this screen.
 pub const TERMS: &[Term] = &[
-    Term {
-        words: &["map", "worst member"],
-        title: "map",
-        what: "Every superblock: the glyph is its state, the brightness how much of it is live, and a pinned one (less \
-               than a tenth live) stands out. A cell of several superblocks shows the worst of them.",
-        unit: "superblocks",
-        how: "The worst has something live, and the least of it; then those without a live block; EMPTY ones last.",
-        exact: "Each superblock is read in one piece; all of them are one instant only in a consistent state.",
-    },
-    Term {
-        words: &["bitmap", "racing"],
-        title: "block bitmap",
-        what: "Which blocks of the superblock are in its list of free blocks, reserved ones included. It is called racing \
-               if the superblock changed while its list was read, as often as that was tried.",
-        unit: "blocks",
-        how: "The agent copies the superblock and follows the links in the copy, as many as count and credits say.",
-        exact: "Exact: the anchor was the same before and after. Racing: single blocks may be wrong.",
-    },
+    MAP,
+    BITMAP,
     Term {
         words: &["occupancy"],
         title: "occupancy",
@@ -73,38 +75,6 @@ pub const TERMS: &[Term] = &[
     },
 ];
 
-/// What the superblocks are ordered by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
-    /// Where they lie.
-    #[default]
-    Address,
-    /// Their class, then occupancy.
-    Class,
-    /// When they were taken for their class.
-    Age,
-    /// How much of them is live.
-    Occupancy,
-}
-
-impl Order {
-    const ALL: [Self; 4] = [Self::Address, Self::Class, Self::Age, Self::Occupancy];
-
-    fn title(self) -> &'static str {
-        match self {
-            Self::Address => "address",
-            Self::Class => "class",
-            Self::Age => "age",
-            Self::Occupancy => "occupancy",
-        }
-    }
-
-    fn next(self) -> Self {
-        let place = Self::ALL.iter().position(|&order| order == self).unwrap_or(0);
-        Self::ALL[(place + 1) % Self::ALL.len()]
-    }
-}
-
 /// What the screen remembers.
 #[derive(Clone, Debug, Default)]
 pub struct Cursor {
@@ -122,118 +92,8 @@ pub struct Cursor {
     pub open: Option<(u32, u16)>,
 }
 
-/// A superblock with what orders and cells need.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Member {
-    id: u32,
-    state: u8,
-    /// In thousandths of its blocks.
-    live: u16,
-}
-
-impl Member {
-    /// The higher the worse.
-    fn rank(self) -> u16 {
-        match (self.state, self.live) {
-            (state::EMPTY, _) => 0,
-            (_, 0) => 1,
-            (_, live) => 2000 - live.min(1000),
-        }
-    }
-
-    fn is_pinned(self) -> bool {
-        self.live > 0 && i64::from(self.live) < PINNED_BELOW_PERCENT * 10
-    }
-}
-
-fn live_thousandths(data: &Data, record: &SuperblockRecord) -> u16 {
-    let info = data.picture.hello.classes.get(usize::from(record.class));
-    let maxcount = info.map_or(1, |info| i64::from(info.blocks_per_superblock).max(1));
-    let live = data.picture.superblock_live_blocks(record).clamp(0, maxcount);
-    // Something live is never shown as nothing.
-    let share = live * 1000 / maxcount;
-    u16::try_from(if live > 0 { share.max(1) } else { 0 }).unwrap_or(1000)
-}
-
-/// The superblocks that the filter admits, in order.
-fn members(cursor: &Cursor, data: &Data) -> Vec<Member> {
-    let classes = &data.picture.hello.classes;
-    let mut keyed: Vec<((u64, u64), Member)> = Vec::with_capacity(data.picture.superblocks.len());
-    for record in data.picture.superblocks.values() {
-        let live = live_thousandths(data, record);
-        if !cursor.filter.is_idle() && !admits(&cursor.filter, data, record, live) {
-            continue;
-        }
-        let class = usize::from(record.class);
-        let key = match cursor.order {
-            Order::Address => (record.address, 0),
-            Order::Class => {
-                let block = classes.get(class).map_or(0, |info| info.block_bytes);
-                (u64::from(block), u64::from(live))
-            }
-            Order::Age => (u64::MAX - record.age_ns, record.address),
-            Order::Occupancy => (u64::from(live), record.address),
-        };
-        keyed.push((key, Member { id: record.id, state: record.state, live }));
-    }
-    keyed.sort_unstable_by_key(|(key, member)| (*key, member.id));
-    if cursor.inverted {
-        keyed.reverse();
-    }
-    keyed.into_iter().map(|(_, member)| member).collect()
-}
-
-fn admits(filter: &Terms, data: &Data, record: &SuperblockRecord, live: u16) -> bool {
-    let info = data.picture.hello.classes.get(usize::from(record.class));
-    let figure = |name: &str| {
-        Some(match name {
-            "occ" => f64::from(live) / 10.0,
-            "live" => data.picture.superblock_live_blocks(record) as f64,
-            "block" => f64::from(info?.block_bytes),
-            "class" => f64::from(record.class),
-            "age" => record.age_ns as f64 / 1e9,
-            "id" => f64::from(record.id),
-            _ => return None,
-        })
-    };
-    let word = |word: &str| {
-        let name = state::name(record.state).to_lowercase();
-        word.strip_prefix('#')
-            .map_or_else(|| name.starts_with(word), |id| id.parse() == Ok(record.id))
-    };
-    filter.admits(figure, word)
-}
-
-/// How the members lie in the cells of an area.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Grid {
-    columns: usize,
-    rows: usize,
-    /// Members of a cell.
-    per_cell: usize,
-    /// The first row that is shown.
-    first_row: usize,
-}
-
-impl Grid {
-    fn new(area: Rect, count: usize, zoomed: bool, selected: usize) -> Self {
-        let (columns, rows) = (usize::from(area.width).max(1), usize::from(area.height).max(1));
-        let per_cell = if zoomed { 1 } else { count.div_ceil(columns * rows).max(1) };
-        let all_rows = count.div_ceil(per_cell).div_ceil(columns);
-        let first_row = paint::scroll(selected / per_cell / columns, all_rows, rows);
-        Self { columns, rows, per_cell, first_row }
-    }
-
-    /// The members of the cell in that column and row of the screen.
-    fn at(&self, count: usize, column: usize, row: usize) -> std::ops::Range<usize> {
-        let cell = (self.first_row + row) * self.columns + column;
-        let from = (cell * self.per_cell).min(count);
-        from..(from + self.per_cell).min(count)
-    }
-}
-
 /// Where the parts of the screen lie: the map, and what is said about the cell.
-fn layout(model: &Model, area: Rect) -> (Rect, Rect) {
+fn layout(area: Rect) -> (Rect, Rect) {
     if area.width >= 110 {
         let side = 43;
         let map = Rect { width: area.width - side, ..area };
@@ -242,7 +102,6 @@ fn layout(model: &Model, area: Rect) -> (Rect, Rect) {
         let below = if area.height >= 18 { 7 } else { 4 };
         let below = below.min(area.height.saturating_sub(4));
         let map = Rect { height: area.height - below, ..area };
-        let _ = model;
         (map, Rect { y: map.bottom(), height: below, ..area })
     }
 }
@@ -260,7 +119,11 @@ fn cells(map: Rect) -> Rect {
 /// The figure under the cursor.
 #[must_use]
 pub fn figure(model: &Model) -> Figure {
-    Figure::Term(&TERMS[usize::from(model.map.open.is_some())])
+    let term = match model.map.open {
+        None => &MAP,
+        Some(_) => &BITMAP,
+    };
+    Figure::Term(term)
 }
 
 /// Everything the screen needs to know about what is shown.
@@ -286,7 +149,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
         return;
     }
     let (theme, cursor) = (&model.theme, &model.map);
-    let (map, info) = layout(model, area);
+    let (map, info) = layout(area);
     let inner = cells(map);
     let shown = shown(model, data, inner);
     let count = shown.members.len();
@@ -327,11 +190,6 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
         paint::line(buf, last, 0, &list::filter_line(theme, &cursor.filter, "occ<10"));
     }
     draw_info(buf, info, model, data, &shown);
-}
-
-fn worst(members: &[Member]) -> Option<Member> {
-    // The first of equals, so that the picture does not depend on how many there are.
-    members.iter().rev().max_by_key(|member| member.rank()).copied()
 }
 
 fn glyph(theme: &Theme, code: u8) -> char {
@@ -442,7 +300,7 @@ pub fn act(model: &mut Model, action: Action) -> Commands {
         return detail::act(model, action);
     }
     let body = view::body(model);
-    let inner = cells(layout(model, body).0);
+    let inner = cells(layout(body).0);
     let Some(data) = model.shown() else { return Commands::NOTHING };
     let shown = shown(model, data, inner);
     let (grid, last) = (shown.grid, shown.members.len().saturating_sub(1));
@@ -500,7 +358,7 @@ pub fn back(model: &mut Model) {
 /// A click at that cell of the terminal: selects, or opens what is selected.
 pub fn click(model: &mut Model, column: u16, row: u16) -> Commands {
     let body = view::body(model);
-    let inner = cells(layout(model, body).0);
+    let inner = cells(layout(body).0);
     if model.map.open.is_some() || !inner.contains((column, row).into()) {
         return Commands::NOTHING;
     }
@@ -528,62 +386,4 @@ pub fn is_typing(model: &Model) -> bool {
 /// A key of that text.
 pub fn edit(model: &mut Model, key: KeyEvent) {
     model.map.filter.edit(key, NAMES);
-}
-
-#[cfg(test)]
-mod tests {
-    //! Aim: every superblock is in exactly one cell, and the worst of a cell is what is shown.
-    use super::*;
-
-    fn member(id: u32, state: u8, live: u16) -> Member {
-        Member { id, state, live }
-    }
-
-    #[test]
-    fn the_worst_member_is_the_one_that_pins() {
-        let pinned = member(1, state::PARTIAL, 1);
-        let others = [
-            member(2, state::FULL, 1000),
-            member(3, state::EMPTY, 0),
-            member(4, state::ACTIVE, 0),
-            member(5, state::PARTIAL, 500),
-        ];
-        for place in 0..=others.len() {
-            let mut all = others.to_vec();
-            all.insert(place, pinned);
-            assert_eq!(worst(&all), Some(pinned));
-        }
-        assert_eq!(worst(&others[..3]), Some(others[2]).filter(|_| false).or(Some(others[0])));
-        assert_eq!(worst(&others[1..3]), Some(others[2]));
-        assert_eq!(worst(&[]), None);
-        assert!(pinned.is_pinned() && !others[0].is_pinned() && !others[2].is_pinned());
-    }
-
-    #[test]
-    fn every_member_is_in_exactly_one_cell() {
-        for (width, height) in [(1, 1), (7, 3), (80, 20)] {
-            for count in [0, 1, 20, 21, 22, 1599, 1600, 1601, 100_000] {
-                let grid = Grid::new(Rect::new(0, 0, width, height), count, false, 0);
-                let mut next = 0;
-                for row in 0..grid.rows {
-                    for column in 0..grid.columns {
-                        let range = grid.at(count, column, row);
-                        assert_eq!(range.start, next.min(count));
-                        next = range.end.max(next);
-                    }
-                }
-                assert_eq!(next, count, "{width}x{height}");
-            }
-        }
-    }
-
-    #[test]
-    fn zoomed_the_selected_one_is_on_screen() {
-        for selected in [0, 1, 500, 99_999] {
-            let grid = Grid::new(Rect::new(0, 0, 10, 5), 100_000, true, selected);
-            let on_screen = (0..5)
-                .any(|row| (0..10).any(|column| grid.at(100_000, column, row).contains(&selected)));
-            assert!(on_screen, "{selected}");
-        }
-    }
 }

@@ -1,0 +1,225 @@
+//! The superblocks in order, and the cells they share.
+//!
+//! | rank, the worst first | |
+//! |---|---|
+//! | something is live | the less of it, the worse |
+//! | ACTIVE, PARTIAL without a live block | |
+//! | EMPTY | ready for any class of its size |
+
+use lfalloc_protocol::message::{SuperblockRecord, state};
+use ratatui::layout::Rect;
+
+use super::Cursor;
+use crate::fragmentation::is_pinned;
+use crate::tui::data::Data;
+use crate::tui::screens::paint;
+use crate::tui::terms::Terms;
+
+/// What the superblocks are ordered by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Where they lie.
+    #[default]
+    Address,
+    /// Their class, then occupancy.
+    Class,
+    /// When they were taken for their class.
+    Age,
+    /// How much of them is live.
+    Occupancy,
+}
+
+impl Order {
+    const ALL: [Self; 4] = [Self::Address, Self::Class, Self::Age, Self::Occupancy];
+
+    /// Its name.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Class => "class",
+            Self::Age => "age",
+            Self::Occupancy => "occupancy",
+        }
+    }
+
+    /// The order after it.
+    pub(super) fn next(self) -> Self {
+        let place = Self::ALL.iter().position(|&order| order == self).unwrap_or(0);
+        Self::ALL[(place + 1) % Self::ALL.len()]
+    }
+}
+
+/// A superblock with what orders and cells need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    pub(super) id: u32,
+    pub(super) state: u8,
+    /// In thousandths of its blocks.
+    pub(super) live: u16,
+}
+
+impl Member {
+    /// The higher the worse.
+    fn rank(self) -> u16 {
+        match (self.state, self.live) {
+            (state::EMPTY, _) => 0,
+            (_, 0) => 1,
+            (_, live) => 2000 - live.min(1000),
+        }
+    }
+
+    /// Whether few live blocks keep it; exact, since a share is rounded down.
+    pub(super) fn is_pinned(self) -> bool {
+        is_pinned(i64::from(self.live), 1000)
+    }
+}
+
+fn live_thousandths(data: &Data, record: &SuperblockRecord) -> u16 {
+    let info = data.picture.hello.classes.get(usize::from(record.class));
+    let maxcount = info.map_or(1, |info| i64::from(info.blocks_per_superblock).max(1));
+    let live = data.picture.superblock_live_blocks(record).clamp(0, maxcount);
+    // Something live is never shown as nothing.
+    let share = live * 1000 / maxcount;
+    u16::try_from(if live > 0 { share.max(1) } else { 0 }).unwrap_or(1000)
+}
+
+/// The superblocks that the filter admits, in order.
+pub(super) fn members(cursor: &Cursor, data: &Data) -> Vec<Member> {
+    let classes = &data.picture.hello.classes;
+    let mut keyed: Vec<((u64, u64), Member)> = Vec::with_capacity(data.picture.superblocks.len());
+    for record in data.picture.superblocks.values() {
+        let live = live_thousandths(data, record);
+        if !cursor.filter.is_idle() && !admits(&cursor.filter, data, record, live) {
+            continue;
+        }
+        let class = usize::from(record.class);
+        let key = match cursor.order {
+            Order::Address => (record.address, 0),
+            Order::Class => {
+                let block = classes.get(class).map_or(0, |info| info.block_bytes);
+                (u64::from(block), u64::from(live))
+            }
+            Order::Age => (u64::MAX - record.age_ns, record.address),
+            Order::Occupancy => (u64::from(live), record.address),
+        };
+        keyed.push((key, Member { id: record.id, state: record.state, live }));
+    }
+    keyed.sort_unstable_by_key(|(key, member)| (*key, member.id));
+    if cursor.inverted {
+        keyed.reverse();
+    }
+    keyed.into_iter().map(|(_, member)| member).collect()
+}
+
+fn admits(filter: &Terms, data: &Data, record: &SuperblockRecord, live: u16) -> bool {
+    let info = data.picture.hello.classes.get(usize::from(record.class));
+    let figure = |name: &str| {
+        Some(match name {
+            "occ" => f64::from(live) / 10.0,
+            "live" => data.picture.superblock_live_blocks(record) as f64,
+            "block" => f64::from(info?.block_bytes),
+            "class" => f64::from(record.class),
+            "age" => record.age_ns as f64 / 1e9,
+            "id" => f64::from(record.id),
+            _ => return None,
+        })
+    };
+    let word = |word: &str| {
+        let name = state::name(record.state).to_lowercase();
+        word.strip_prefix('#')
+            .map_or_else(|| name.starts_with(word), |id| id.parse() == Ok(record.id))
+    };
+    filter.admits(figure, word)
+}
+
+/// How the members lie in the cells of an area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Grid {
+    pub(super) columns: usize,
+    pub(super) rows: usize,
+    /// Members of a cell.
+    pub(super) per_cell: usize,
+    /// The first row that is shown.
+    first_row: usize,
+}
+
+impl Grid {
+    pub(super) fn new(area: Rect, count: usize, zoomed: bool, selected: usize) -> Self {
+        let (columns, rows) = (usize::from(area.width).max(1), usize::from(area.height).max(1));
+        let per_cell = if zoomed { 1 } else { count.div_ceil(columns * rows).max(1) };
+        let all_rows = count.div_ceil(per_cell).div_ceil(columns);
+        let first_row = paint::scroll(selected / per_cell / columns, all_rows, rows);
+        Self { columns, rows, per_cell, first_row }
+    }
+
+    /// The members of the cell in that column and row of the screen.
+    pub(super) fn at(&self, count: usize, column: usize, row: usize) -> std::ops::Range<usize> {
+        let cell = (self.first_row + row) * self.columns + column;
+        let from = (cell * self.per_cell).min(count);
+        from..(from + self.per_cell).min(count)
+    }
+}
+
+/// The one that a cell shows.
+pub(super) fn worst(members: &[Member]) -> Option<Member> {
+    // The first of equals, so that the picture does not depend on how many there are.
+    members.iter().rev().max_by_key(|member| member.rank()).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    //! Aim: every superblock is in exactly one cell, and the worst of a cell is what is shown.
+    use super::*;
+
+    fn member(id: u32, state: u8, live: u16) -> Member {
+        Member { id, state, live }
+    }
+
+    #[test]
+    fn the_worst_member_is_the_one_that_pins() {
+        let pinned = member(1, state::PARTIAL, 1);
+        let others = [
+            member(2, state::FULL, 1000),
+            member(3, state::EMPTY, 0),
+            member(4, state::ACTIVE, 0),
+            member(5, state::PARTIAL, 500),
+        ];
+        for place in 0..=others.len() {
+            let mut all = others.to_vec();
+            all.insert(place, pinned);
+            assert_eq!(worst(&all), Some(pinned));
+        }
+        assert_eq!(worst(&others[..3]), Some(others[0]), "something live before nothing live");
+        assert_eq!(worst(&others[1..3]), Some(others[2]));
+        assert_eq!(worst(&[]), None);
+        assert!(pinned.is_pinned() && !others[0].is_pinned() && !others[2].is_pinned());
+    }
+
+    #[test]
+    fn every_member_is_in_exactly_one_cell() {
+        for (width, height) in [(1, 1), (7, 3), (80, 20)] {
+            for count in [0, 1, 20, 21, 22, 1599, 1600, 1601, 100_000] {
+                let grid = Grid::new(Rect::new(0, 0, width, height), count, false, 0);
+                let mut next = 0;
+                for row in 0..grid.rows {
+                    for column in 0..grid.columns {
+                        let range = grid.at(count, column, row);
+                        assert_eq!(range.start, next.min(count));
+                        next = range.end.max(next);
+                    }
+                }
+                assert_eq!(next, count, "{width}x{height}");
+            }
+        }
+    }
+
+    #[test]
+    fn zoomed_the_selected_one_is_on_screen() {
+        for selected in [0, 1, 500, 99_999] {
+            let grid = Grid::new(Rect::new(0, 0, 10, 5), 100_000, true, selected);
+            let on_screen = (0..5)
+                .any(|row| (0..10).any(|column| grid.at(100_000, column, row).contains(&selected)));
+            assert!(on_screen, "{selected}");
+        }
+    }
+}
