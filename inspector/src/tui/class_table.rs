@@ -242,6 +242,8 @@ pub struct ClassTable {
     pub descending: bool,
     /// Which rows are shown.
     pub filter: Terms,
+    /// The class that is looked at closely.
+    pub open: Option<u16>,
 }
 
 impl Default for ClassTable {
@@ -252,6 +254,7 @@ impl Default for ClassTable {
             sorted_by: Column::Waste,
             descending: true,
             filter: Terms::default(),
+            open: None,
         }
     }
 }

@@ -243,7 +243,7 @@ fn perform(model: &mut Model, action: Action) -> Commands {
         Action::Zoom | Action::Open => match model.screen {
             Screen::Overview => model.overview.zoomed = !model.overview.zoomed,
             Screen::States => model.states.zoomed = !model.states.zoomed,
-            Screen::Classes => return Commands::NOTHING,
+            Screen::Classes => cursor::on_classes(model, action),
             _ => return act(model, action),
         },
         action => match model.screen {
@@ -318,7 +318,9 @@ fn back(model: &mut Model) {
     match model.screen {
         Screen::Overview => model.overview.zoomed = false,
         Screen::Classes => {
-            model.classes.filter.clear();
+            if model.classes.open.take().is_none() {
+                model.classes.filter.clear();
+            }
         }
         Screen::States if model.states.edge.is_some() => model.states.edge = None,
         Screen::States if model.states.zoomed => model.states.zoomed = false,

@@ -11,7 +11,8 @@ const SCREENS: [(&str, &str); 5] =
     [("map", "3"), ("heaps", "4"), ("large", "6"), ("events", "7"), ("lints", "8")];
 
 /// Keys that lead somewhere on these screens.
-const WALKS: [&str; 14] = [
+const WALKS: [&str; 15] = [
+    "2\n",
     "3",
     "3jjl",
     "3sjj",
@@ -39,6 +40,10 @@ fn live() {
             let case = Case::new(Stage::Live).keys(keys).size(width, height);
             check(&format!("{name}_live_{width}x{height}"), &case);
         }
+    }
+    for (width, height) in [(120, 36), (80, 24), (60, 15)] {
+        let case = Case::new(Stage::Live).keys("2\n").size(width, height);
+        check(&format!("class_live_{width}x{height}"), &case);
     }
     check("superblock_live_120x36", &Case::new(Stage::Live).keys("3sss\n").size(120, 36));
     check("superblock_live_60x15", &Case::new(Stage::Live).keys("3sss\n").size(60, 15));

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
-use super::{list, paint, plot};
+use super::{class_detail, list, paint, plot};
 use crate::tui::class_table::{Column, Row};
 use crate::tui::data::Data;
 use crate::tui::model::Model;
@@ -32,6 +32,9 @@ const ABOVE: u16 = 2;
 #[must_use]
 pub fn hit(model: &Model, column: u16, row: u16) -> Option<Hit> {
     let data = model.shown()?;
+    if model.classes.open.is_some() {
+        return None;
+    }
     let area = view::body(model);
     let line = row.checked_sub(area.y + ABOVE - 1)?;
     if column < area.x || column >= area.right() || row >= area.bottom() {
@@ -68,6 +71,10 @@ fn shows_filter(model: &Model) -> bool {
 /// Draws the screen.
 pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     let (theme, table) = (&model.theme, &model.classes);
+    if let Some(class) = table.open {
+        class_detail::draw(buf, area, model, data, class);
+        return;
+    }
     let rows = table.rows(data);
     let title = format!(
         "Classes: {} of {}, by {} {}",

@@ -132,7 +132,7 @@ pub fn act(model: &mut Model, action: Action) -> Commands {
         Action::Open => {
             let class = findings.get(here).and_then(|finding| finding.classes.first()).copied();
             let Some(class) = class else { return Commands::NOTHING };
-            model.classes.selected = Some(class);
+            (model.classes.selected, model.classes.open) = (Some(class), Some(class));
             model.screen = Screen::Classes;
             return Commands::REDRAW;
         }

@@ -2,6 +2,7 @@
 //! changes nothing.
 
 pub mod charts;
+pub mod class_detail;
 pub mod classes;
 pub mod connection;
 pub mod diagram;

@@ -29,6 +29,9 @@ pub(super) fn on_classes(model: &mut Model, action: Action) {
     let page = usize::from(view::page_height(model));
     let rows = model.shown().map(|data| model.classes.rows(data)).unwrap_or_default();
     let table = &mut model.classes;
+    if table.open.is_some() {
+        return;
+    }
     let here = table.position(&rows);
     match action {
         Action::Up => table.select(&rows, here.saturating_sub(1)),
@@ -41,6 +44,7 @@ pub(super) fn on_classes(model: &mut Model, action: Action) {
         Action::Sort => table.sort(&columns),
         Action::Invert => table.descending = !table.descending,
         Action::Filter => table.filter.typing = true,
+        Action::Open => table.open = rows.get(here).map(|row| row.figures.record.class),
         _ => {}
     }
 }
