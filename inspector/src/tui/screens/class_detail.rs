@@ -22,12 +22,12 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, class: u16
     let block = format::bytes(i64::from(figures.info.block_bytes));
     let title = format!("Class {class}: blocks of {block} (Esc closes)");
     let inner = paint::pane(buf, area, theme, paint::heading(theme, &title, true), true);
-    for (row, line) in (0..).zip(lines(theme, data, class)) {
+    for (row, line) in (0..).zip(lines(theme, data, class, inner.height)) {
         paint::line(buf, inner, row, &line);
     }
 }
 
-fn lines(theme: &Theme, data: &Data, class: u16) -> Vec<Line<'static>> {
+fn lines(theme: &Theme, data: &Data, class: u16, height: u16) -> Vec<Line<'static>> {
     let place = usize::from(class);
     let (Some(figures), Some(lost)) = (data.figures.get(place), data.fragmentation.get(place))
     else {
@@ -45,11 +45,8 @@ fn lines(theme: &Theme, data: &Data, class: u16) -> Vec<Line<'static>> {
         let text = format!("{} {} ", theme.state_mark(code), format::thousands(u64::from(count)));
         states.push(Span::styled(text, theme.state(code)));
     }
-    states.push(Span::raw(format!(
-        "of {}, {} blocks each",
-        format::bytes(i64::from(info.superblock_bytes)),
-        info.blocks_per_superblock
-    )));
+    let size = format::bytes(i64::from(info.superblock_bytes));
+    states.push(Span::raw(format!("of {size}: {} blocks", info.blocks_per_superblock)));
     let blocks = |count: i64| {
         format!("{} in {}", format::bytes(figures.bytes_of(count)), format::signed_count(count))
     };
@@ -82,8 +79,14 @@ fn lines(theme: &Theme, data: &Data, class: u16) -> Vec<Line<'static>> {
             ),
         ),
         named("credits", blocks(record.credit_blocks)),
-        named("cached", blocks(record.cached_blocks)),
-        named("EMPTY kept", format::bytes(figures.empty_bytes())),
+        named(
+            "kept",
+            format!(
+                "{} cached, {} EMPTY",
+                format::bytes(figures.bytes_of(record.cached_blocks)),
+                format::bytes(figures.empty_bytes())
+            ),
+        ),
         named(
             "under 10%",
             format!(
@@ -103,6 +106,12 @@ fn lines(theme: &Theme, data: &Data, class: u16) -> Vec<Line<'static>> {
         ),
         Line::styled(" superblocks that are not EMPTY by occupancy", theme.strong()),
     ];
+    if usize::from(height) < lines.len() + OCCUPANCY_STEPS {
+        let steps = lost.occupancy.map(|count| count as f64);
+        let line = plot::sparkline(theme, &steps);
+        lines.push(Line::from(format!("   0% {line} 100%, {} under 10%", lost.occupancy[0])));
+        return lines;
+    }
     let most = lost.occupancy.iter().copied().max().unwrap_or(0).max(1);
     for (step, count) in lost.occupancy.into_iter().enumerate() {
         let percent = 100 / OCCUPANCY_STEPS;
