@@ -261,6 +261,11 @@ impl Picture {
             self.samples.clear();
             self.counters.clear();
         }
+        // An update names only what changed: the others have become older all the same.
+        let elapsed_ns = staged.begin.uptime_ns.saturating_sub(self.uptime_ns);
+        for record in self.superblocks.values_mut() {
+            record.age_ns = record.age_ns.saturating_add(elapsed_ns);
+        }
         for record in staged.superblocks {
             if record.backing == backing::MAPPED {
                 self.superblocks.insert(record.id, record);
