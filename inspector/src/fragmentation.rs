@@ -102,7 +102,7 @@ pub fn by_class(picture: &Picture) -> Vec<Fragmentation> {
     let infos = &picture.hello.classes;
     let mut classes = vec![Fragmentation::default(); infos.len()];
     let mut live_blocks = vec![0_i64; infos.len()];
-    for record in picture.superblocks.values() {
+    for record in picture.superblocks.iter() {
         let place = usize::from(record.class);
         let (Some(info), Some(class)) = (infos.get(place), classes.get_mut(place)) else {
             continue;
@@ -207,7 +207,7 @@ mod tests {
             tag: 0,
             age_ns: 0,
         };
-        picture.superblocks.insert(id, record);
+        picture.superblocks.apply(&[record], 0);
     }
 
     #[test]

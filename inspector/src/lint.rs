@@ -339,6 +339,7 @@ mod tests {
 
     use super::*;
     use crate::fragmentation::by_class;
+    use crate::picture::Superblocks;
     use crate::source::synthetic::{Synthetic, SyntheticSource};
     use crate::source::{Source as _, SourceEvent};
 
@@ -373,7 +374,7 @@ mod tests {
                 tag: 0,
                 age_ns: 0,
             };
-            picture.superblocks.insert(id, record);
+            picture.superblocks.apply(&[record], 0);
         }
     }
 
@@ -404,12 +405,12 @@ mod tests {
         assert_eq!(look(&mut watch, &mut picture, 7), pinned(true));
         picture.superblocks = pins;
         assert_eq!(look(&mut watch, &mut picture, 8), pinned(true));
-        picture.superblocks.clear();
+        picture.superblocks = Superblocks::default();
         assert_eq!(look(&mut watch, &mut picture, 12), []);
         // What was never raised is gone at once.
         fill(&mut picture, 3000, state::PARTIAL, maxcount - 1, 0);
         assert_eq!(look(&mut watch, &mut picture, 13), pinned(false));
-        picture.superblocks.clear();
+        picture.superblocks = Superblocks::default();
         assert_eq!(look(&mut watch, &mut picture, 14), []);
     }
 

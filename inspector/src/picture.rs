@@ -19,15 +19,17 @@ use std::fmt;
 
 use lfalloc_protocol::codec::decode;
 use lfalloc_protocol::message::{
-    ClassRecord, Classes, Gap, HeapCounter, HeapCounters, HeapRecord, Heaps, Hello, Kind,
+    self, ClassRecord, Classes, Gap, HeapCounter, HeapCounters, HeapRecord, Heaps, Hello, Kind,
     LargeBlocks, LargeRecord, Parts, SizeSample, SizeSamples, StateBegin, StateEnd,
-    SuperblockDetail, SuperblockRecord, Superblocks, Totals, Transitions, backing, state,
+    SuperblockDetail, SuperblockRecord, Totals, Transitions, backing, state,
 };
 use serde::de::DeserializeOwned;
 
 mod class;
+mod superblocks;
 
 pub use self::class::ClassFigures;
+pub use self::superblocks::{Superblock, Superblocks};
 
 /// Records one state may hold, of superblocks as of large blocks, be they told at once or by one
 /// update after the other; an agent that sends more is broken, and its state is refused before it
@@ -122,7 +124,7 @@ pub struct Picture {
     /// Heaps with an active superblock.
     pub heaps: Vec<HeapRecord>,
     /// Superblocks that are mapped, by number of their descriptor.
-    pub superblocks: BTreeMap<u32, SuperblockRecord>,
+    pub superblocks: Superblocks,
     /// Large blocks, by number of their descriptor.
     pub large: BTreeMap<u32, LargeRecord>,
     /// Sampled sizes of requests, by class number; classes without samples are left out.
@@ -151,7 +153,7 @@ impl Picture {
             end: StateEnd::default(),
             classes: Vec::new(),
             heaps: Vec::new(),
-            superblocks: BTreeMap::new(),
+            superblocks: Superblocks::default(),
             large: BTreeMap::new(),
             samples: Vec::new(),
             counters: BTreeMap::new(),
@@ -191,7 +193,7 @@ impl Picture {
                 }
             }
             Kind::SUPERBLOCKS => {
-                let superblocks: Superblocks = message(kind, payload)?;
+                let superblocks: message::Superblocks = message(kind, payload)?;
                 if let Some(staged) = &mut self.staged {
                     extend_bounded(&mut staged.superblocks, superblocks.records)?;
                 }
@@ -254,25 +256,14 @@ impl Picture {
             return Err(Error::TooManyRecords);
         }
         if staged.begin.full {
-            self.superblocks.clear();
+            self.superblocks = Superblocks::default();
             self.large.clear();
             self.heaps.clear();
             self.classes.clear();
             self.samples.clear();
             self.counters.clear();
         }
-        // An update names only what changed: the others have become older all the same.
-        let elapsed_ns = staged.begin.uptime_ns.saturating_sub(self.uptime_ns);
-        for record in self.superblocks.values_mut() {
-            record.age_ns = record.age_ns.saturating_add(elapsed_ns);
-        }
-        for record in staged.superblocks {
-            if record.backing == backing::MAPPED {
-                self.superblocks.insert(record.id, record);
-            } else {
-                self.superblocks.remove(&record.id);
-            }
-        }
+        self.superblocks.apply(&staged.superblocks, staged.begin.uptime_ns);
         if let Some(classes) = staged.classes {
             self.classes = classes;
         }
@@ -359,7 +350,7 @@ impl Picture {
     /// Blocks of `record` that the program or the front holds: 0 if EMPTY, else maxcount − count −
     /// reserved. Negative where fields were read while they changed.
     #[must_use]
-    pub fn superblock_live_blocks(&self, record: &SuperblockRecord) -> i64 {
+    pub fn superblock_live_blocks(&self, record: &Superblock) -> i64 {
         let Some(info) = self.hello.classes.get(usize::from(record.class)) else {
             return 0;
         };
@@ -370,13 +361,19 @@ impl Picture {
         i64::from(info.blocks_per_superblock) - i64::from(record.count) - reserved
     }
 
+    /// How long ago a superblock was last taken for a class, nanoseconds, when the last complete state was taken.
+    #[must_use]
+    pub fn age_ns(&self, superblock: &Superblock) -> u64 {
+        self.uptime_ns.saturating_sub(superblock.since_ns)
+    }
+
     /// How many PARTIAL superblocks are 0–10 %, 10–20 %, … 90–100 % in use; the last step includes
     /// 100 %. Superblocks of a class that the greeting does not name are left out.
     #[must_use]
     pub fn partial_occupancy(&self) -> [u64; OCCUPANCY_STEPS] {
         let mut steps = [0; OCCUPANCY_STEPS];
         let steps_i64 = i64::try_from(OCCUPANCY_STEPS).unwrap_or(i64::MAX);
-        for record in self.superblocks.values().filter(|record| record.state == state::PARTIAL) {
+        for record in self.superblocks.iter().filter(|record| record.state == state::PARTIAL) {
             let Some(info) = self.hello.classes.get(usize::from(record.class)) else {
                 continue;
             };
@@ -436,7 +433,7 @@ fn stage_chunk<T>(staged: &mut Option<Vec<T>>, first: bool, records: Vec<T>) -> 
 
 /// Whether `update` would make more than `limit` superblocks of those that are known.
 fn overflows(
-    known: &BTreeMap<u32, SuperblockRecord>,
+    known: &Superblocks,
     update: &[SuperblockRecord],
     limit: usize,
 ) -> bool {
@@ -446,7 +443,7 @@ fn overflows(
             .iter()
             .filter(|record| record.backing == backing::MAPPED)
             .map(|record| record.id)
-            .filter(|id| !known.contains_key(id))
+            .filter(|&id| known.get(id).is_none())
             .collect();
         known.len() + new.len() > limit
     }

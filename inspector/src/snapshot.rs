@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 
 use color_eyre::eyre::WrapErr as _;
 use lfalloc_protocol::message::{
-    HeapCounter, HeapRecord, LargeRecord, Parts, SizeSample, SuperblockRecord, state,
+    HeapCounter, HeapRecord, LargeRecord, Parts, SizeSample, state,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::connect::{ANSWER_TIMEOUT, ConnectError, Connection};
 use crate::failure::{Failure, Outcome};
-use crate::picture::{ClassFigures, Picture};
+use crate::picture::{self, ClassFigures, Picture};
 use crate::process;
 
 /// Name and version of the schema.
@@ -179,7 +179,7 @@ impl Snapshot {
             heaps: picture.heaps.iter().copied().map(Heap::from).collect(),
             heap_counters: picture.counters.values().copied().map(Counters::from).collect(),
             size_samples: picture.samples.iter().copied().map(Samples::from).collect(),
-            superblocks: picture.superblocks.values().map(Superblock::from).collect(),
+            superblocks: picture.superblocks.iter().map(|known| superblock(picture, known)).collect(),
             large: picture.large.values().map(Large::from).collect(),
             transitions: Transitions {
                 seen: picture.end.transitions_seen,
@@ -346,20 +346,18 @@ impl From<SizeSample> for Samples {
     }
 }
 
-impl From<&SuperblockRecord> for Superblock {
-    fn from(record: &SuperblockRecord) -> Self {
-        Self {
-            id: record.id,
-            address: format!("{:#x}", record.address),
-            class: record.class,
-            state: state::name(record.state).to_owned(),
-            avail: record.avail,
-            count: record.count,
-            tag: record.tag,
-            credits: record.credits,
-            age_ms: record.age_ns / 1_000_000,
-            exact: record.exact,
-        }
+fn superblock(picture: &Picture, known: &picture::Superblock) -> Superblock {
+    Superblock {
+        id: known.id,
+        address: format!("{:#x}", known.address),
+        class: known.class,
+        state: state::name(known.state).to_owned(),
+        avail: known.avail,
+        count: known.count,
+        tag: known.tag,
+        credits: known.credits,
+        age_ms: picture.age_ns(known) / 1_000_000,
+        exact: known.exact,
     }
 }
 

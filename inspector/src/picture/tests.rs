@@ -57,7 +57,7 @@ fn begin(picture: &mut Picture, sequence: u64, full: bool) {
 }
 
 fn send(picture: &mut Picture, records: Vec<SuperblockRecord>) {
-    let applied = apply(picture, Kind::SUPERBLOCKS, &Superblocks { records });
+    let applied = apply(picture, Kind::SUPERBLOCKS, &message::Superblocks { records });
     assert_eq!(applied, Applied::Nothing);
 }
 
@@ -65,8 +65,12 @@ fn end(picture: &mut Picture, sequence: u64, parts: Parts) -> Applied {
     apply(picture, Kind::STATE_END, &StateEnd { sequence, parts, ..StateEnd::default() })
 }
 
+fn known(picture: &Picture, id: u32) -> &Superblock {
+    picture.superblocks.get(id).expect("known")
+}
+
 fn ids(picture: &Picture) -> Vec<u32> {
-    picture.superblocks.keys().copied().collect()
+    picture.superblocks.iter().map(|superblock| superblock.id).collect()
 }
 
 #[test]
@@ -103,7 +107,23 @@ fn an_update_replaces_adds_and_drops_what_is_not_mapped() {
     );
     assert_eq!(end(&mut picture, 2, Parts::default()), Applied::State);
     assert_eq!(ids(&picture), [1, 9]);
-    assert_eq!(picture.superblocks[&1].state, state::PARTIAL);
+    assert_eq!(known(&picture, 1).state, state::PARTIAL);
+}
+
+#[test]
+fn superblocks_that_an_update_does_not_name_grow_older() {
+    let mut picture = picture();
+    begin(&mut picture, 1, true);
+    let aged = |id| SuperblockRecord { age_ns: 30, ..superblock(id, state::FULL, 0, 0) };
+    send(&mut picture, vec![aged(1), aged(2)]);
+    let _ = end(&mut picture, 1, Parts::default());
+    assert_eq!(picture.age_ns(known(&picture, 1)), 30);
+    begin(&mut picture, 3, false);
+    send(&mut picture, vec![aged(2)]);
+    let _ = end(&mut picture, 3, Parts::default());
+    // 200 ns later, of which one superblock was told anew.
+    assert_eq!(picture.age_ns(known(&picture, 1)), 230);
+    assert_eq!(picture.age_ns(known(&picture, 2)), 30);
 }
 
 #[test]
@@ -205,7 +225,7 @@ fn inconsistent_figures_are_never_clamped() {
     assert!(picture.waste_fraction().expect("mapped") > 1.0);
     assert!(picture.external_fraction().expect("a superblock") > 1.0);
     assert_eq!(picture.books_balance(), Some(65_536 + 4096 - 1024 - 80_000));
-    assert_eq!(picture.superblock_live_blocks(&picture.superblocks[&1]), -6);
+    assert_eq!(picture.superblock_live_blocks(known(&picture, 1)), -6);
     let figures = picture.figures().next().expect("a class");
     assert_eq!(figures.live_bytes(), -3072);
     assert_eq!(figures.waste_bytes(), 65_536 + 3072);
@@ -229,7 +249,7 @@ fn figures_exist_for_every_class_of_the_greeting_and_for_no_other() {
     assert_eq!(figures.len(), 2);
     assert_eq!(figures[0].record.full, 0);
     assert_eq!((figures[1].superblocks(), figures[1].live_bytes()), (2, 5 * 4096));
-    assert_eq!(picture.superblock_live_blocks(&stray), 0);
+    assert_eq!(picture.superblock_live_blocks(known(&picture, 1)), 0);
     assert_eq!(picture.partial_occupancy(), [0; OCCUPANCY_STEPS]);
 }
 
@@ -237,7 +257,8 @@ fn figures_exist_for_every_class_of_the_greeting_and_for_no_other() {
 fn updates_together_are_bounded_too() {
     let mapped = |id| superblock(id, state::FULL, 0, 0);
     let unmapped = |id| SuperblockRecord { backing: backing::MAPPED + 1, ..mapped(id) };
-    let known: BTreeMap<u32, SuperblockRecord> = (0..3).map(|id| (id, mapped(id))).collect();
+    let mut known = Superblocks::default();
+    known.apply(&[mapped(0), mapped(1), mapped(2)], 0);
     assert!(!overflows(&known, &[mapped(0), mapped(1), mapped(2), mapped(3)], 4));
     assert!(!overflows(&known, &[mapped(3), mapped(3), unmapped(4)], 4), "one is new");
     assert!(overflows(&known, &[mapped(3), mapped(4)], 4));

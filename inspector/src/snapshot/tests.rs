@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 
-use lfalloc_protocol::message::{ClassInfo, ClassRecord, Hello, MAGIC, MAJOR, MINOR, backing};
+use lfalloc_protocol::message::{
+    ClassInfo, ClassRecord, Hello, MAGIC, MAJOR, MINOR, SuperblockRecord, backing,
+};
 use serde_json::Value;
 
 use super::*;
@@ -43,7 +45,7 @@ fn snapshot() -> Snapshot {
         tag: 3,
         age_ns: 5_000_000,
     };
-    picture.superblocks.insert(5, superblock);
+    picture.superblocks.apply(&[superblock], picture.uptime_ns);
     let large =
         LargeRecord { id: 2, address: 0x7f00_0100_0000, bytes: 65536, age_ns: 0, cached: false };
     picture.large.insert(2, large);

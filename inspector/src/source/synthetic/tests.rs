@@ -89,7 +89,7 @@ fn books_balance_whenever_the_state_is_consistent() {
             assert_eq!(counted, class.live_blocks, "class {}", class.class);
         }
         let mut states = [0; 4];
-        for record in picture.superblocks.values() {
+        for record in picture.superblocks.iter() {
             states[usize::from(record.state)] += 1;
         }
         assert_eq!(states, picture.superblocks_by_state());

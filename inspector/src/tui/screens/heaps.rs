@@ -207,7 +207,7 @@ fn rows(model: &Model, data: &Data) -> Vec<Row> {
         sum.reserved +=
             i64::from(record.credits) * info.map_or(0, |info| i64::from(info.block_bytes));
         sum.maxcount += info.map_or(0, |info| u64::from(info.blocks_per_superblock));
-        let superblock = data.picture.superblocks.get(&record.superblock);
+        let superblock = data.picture.superblocks.get(record.superblock);
         sum.free += superblock.map_or(0, |superblock| u64::from(superblock.count));
     }
     for (&(class, heap), counter) in &data.picture.counters {

@@ -6,11 +6,12 @@
 //! | ACTIVE, PARTIAL without a live block | |
 //! | EMPTY | ready for any class of its size |
 
-use lfalloc_protocol::message::{SuperblockRecord, state};
+use lfalloc_protocol::message::state;
 use ratatui::layout::Rect;
 
 use super::Cursor;
 use crate::fragmentation::is_pinned;
+use crate::picture::Superblock;
 use crate::tui::data::Data;
 use crate::tui::screens::paint;
 use crate::tui::terms::Terms;
@@ -74,7 +75,7 @@ impl Member {
     }
 }
 
-fn live_thousandths(data: &Data, record: &SuperblockRecord) -> u16 {
+fn live_thousandths(data: &Data, record: &Superblock) -> u16 {
     let info = data.picture.hello.classes.get(usize::from(record.class));
     let maxcount = info.map_or(1, |info| i64::from(info.blocks_per_superblock).max(1));
     let live = data.picture.superblock_live_blocks(record).clamp(0, maxcount);
@@ -87,7 +88,7 @@ fn live_thousandths(data: &Data, record: &SuperblockRecord) -> u16 {
 pub(super) fn members(cursor: &Cursor, data: &Data) -> Vec<Member> {
     let classes = &data.picture.hello.classes;
     let mut keyed: Vec<((u64, u64), Member)> = Vec::with_capacity(data.picture.superblocks.len());
-    for record in data.picture.superblocks.values() {
+    for record in data.picture.superblocks.iter() {
         let live = live_thousandths(data, record);
         if !cursor.filter.is_idle() && !admits(&cursor.filter, data, record, live) {
             continue;
@@ -99,7 +100,7 @@ pub(super) fn members(cursor: &Cursor, data: &Data) -> Vec<Member> {
                 let block = classes.get(class).map_or(0, |info| info.block_bytes);
                 (u64::from(block), u64::from(live))
             }
-            Order::Age => (u64::MAX - record.age_ns, record.address),
+            Order::Age => (record.since_ns, record.address),
             Order::Occupancy => (u64::from(live), record.address),
         };
         keyed.push((key, Member { id: record.id, state: record.state, live }));
@@ -111,7 +112,7 @@ pub(super) fn members(cursor: &Cursor, data: &Data) -> Vec<Member> {
     keyed.into_iter().map(|(_, member)| member).collect()
 }
 
-fn admits(filter: &Terms, data: &Data, record: &SuperblockRecord, live: u16) -> bool {
+fn admits(filter: &Terms, data: &Data, record: &Superblock, live: u16) -> bool {
     let info = data.picture.hello.classes.get(usize::from(record.class));
     let figure = |name: &str| {
         Some(match name {
@@ -119,7 +120,7 @@ fn admits(filter: &Terms, data: &Data, record: &SuperblockRecord, live: u16) -> 
             "live" => data.picture.superblock_live_blocks(record) as f64,
             "block" => f64::from(info?.block_bytes),
             "class" => f64::from(record.class),
-            "age" => record.age_ns as f64 / 1e9,
+            "age" => data.picture.age_ns(record) as f64 / 1e9,
             "id" => f64::from(record.id),
             _ => return None,
         })

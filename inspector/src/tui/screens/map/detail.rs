@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use lfalloc_protocol::message::{
-    SuperblockDetail, SuperblockRecord, TransitionRecord, bitmap, state,
+    SuperblockDetail, TransitionRecord, bitmap, state,
 };
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use crate::format;
+use crate::picture::Superblock;
 use crate::tui::data::Data;
 use crate::tui::events::Entry;
 use crate::tui::keys::Action;
@@ -60,9 +61,12 @@ pub(super) fn act(model: &mut Model, action: Action) -> Commands {
 fn lines(model: &Model, data: &Data, id: u32, width: u16) -> Vec<Line<'static>> {
     let theme = &model.theme;
     let detail = data.detail.as_ref().filter(|detail| detail.id == id);
-    let now = data.picture.superblocks.get(&id).copied();
+    let now = data.picture.superblocks.get(id).copied();
     // The newer reading: states go on while the close look stays as it was.
-    let record = now.or_else(|| detail.and_then(|detail| detail.record));
+    let record = now.or_else(|| {
+        let detail = detail?;
+        Some(Superblock::told(&detail.record?, detail.uptime_ns))
+    });
     let history = history(data, detail, id);
     let mut lines = Vec::new();
     match record {
@@ -103,7 +107,7 @@ fn facts(
     lines: &mut Vec<Line<'static>>,
     theme: &Theme,
     data: &Data,
-    record: &SuperblockRecord,
+    record: &Superblock,
     last: Option<&TransitionRecord>,
 ) {
     let info = data.picture.hello.classes.get(usize::from(record.class));
@@ -183,7 +187,7 @@ fn facts(
     );
     lines.push(named(
         "age",
-        vec![Span::raw(format!("{} in this class, {idle}", format::duration(record.age_ns)))],
+        vec![Span::raw(format!("{} in this class, {idle}", format::duration(data.picture.age_ns(record))))],
     ));
 }
 
@@ -193,7 +197,7 @@ fn blocks(
     model: &Model,
     data: &Data,
     detail: Option<&SuperblockDetail>,
-    record: Option<SuperblockRecord>,
+    record: Option<Superblock>,
     width: u16,
 ) {
     let theme = &model.theme;

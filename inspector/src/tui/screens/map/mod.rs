@@ -246,7 +246,7 @@ fn draw_info(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, shown: &S
     let inner =
         paint::pane(buf, area, theme, paint::heading(theme, "Under the cursor", false), false);
     let Some(member) = shown.members.get(shown.selected) else { return };
-    let Some(record) = data.picture.superblocks.get(&member.id) else { return };
+    let Some(record) = data.picture.superblocks.get(member.id) else { return };
     let info = data.picture.hello.classes.get(usize::from(record.class));
     let block =
         info.map_or_else(|| "?".to_owned(), |info| format::bytes(i64::from(info.block_bytes)));
@@ -263,7 +263,7 @@ fn draw_info(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, shown: &S
             format::percent(Some(f64::from(member.live) / 1000.0)),
             record.credits
         )),
-        Line::from(format!("{:#x}, {} old", record.address, format::duration(record.age_ns))),
+        Line::from(format!("{:#x}, {} old", record.address, format::duration(data.picture.age_ns(record)))),
     ];
     let cell = shown.selected / shown.grid.per_cell * shown.grid.per_cell;
     let mates = &shown.members[cell..(cell + shown.grid.per_cell).min(shown.members.len())];
