@@ -432,11 +432,7 @@ fn stage_chunk<T>(staged: &mut Option<Vec<T>>, first: bool, records: Vec<T>) -> 
 }
 
 /// Whether `update` would make more than `limit` superblocks of those that are known.
-fn overflows(
-    known: &Superblocks,
-    update: &[SuperblockRecord],
-    limit: usize,
-) -> bool {
+fn overflows(known: &Superblocks, update: &[SuperblockRecord], limit: usize) -> bool {
     // Most updates name few superblocks: these need no second look.
     known.len() + update.len() > limit && {
         let new: BTreeSet<u32> = update

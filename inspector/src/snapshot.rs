@@ -8,9 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use color_eyre::eyre::WrapErr as _;
-use lfalloc_protocol::message::{
-    HeapCounter, HeapRecord, LargeRecord, Parts, SizeSample, state,
-};
+use lfalloc_protocol::message::{HeapCounter, HeapRecord, LargeRecord, Parts, SizeSample, state};
 use serde::{Deserialize, Serialize};
 
 use crate::connect::{ANSWER_TIMEOUT, ConnectError, Connection};
@@ -179,7 +177,11 @@ impl Snapshot {
             heaps: picture.heaps.iter().copied().map(Heap::from).collect(),
             heap_counters: picture.counters.values().copied().map(Counters::from).collect(),
             size_samples: picture.samples.iter().copied().map(Samples::from).collect(),
-            superblocks: picture.superblocks.iter().map(|known| superblock(picture, known)).collect(),
+            superblocks: picture
+                .superblocks
+                .iter()
+                .map(|known| superblock(picture, known))
+                .collect(),
             large: picture.large.values().map(Large::from).collect(),
             transitions: Transitions {
                 seen: picture.end.transitions_seen,

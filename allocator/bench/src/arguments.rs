@@ -3,16 +3,21 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::watched;
+
 /// What is printed for `--help`, and after a mistake.
 pub(crate) const USAGE: &str = "usage: lfalloc-bench COMMAND
   core [--rounds N] [--only TEXT]  lfalloc against the system's allocator, N rounds each (41);
                                    only the workloads whose name contains TEXT
   snapshot [--superblocks N]       a census, and a state over the socket, with N superblocks (100000)
   attach [--lfinspect PATH]        from connecting to the first whole state of a small program;
-                                   with PATH also how long that lfinspect takes for a snapshot";
+                                   with PATH also how long that lfinspect takes for a snapshot
+  watched --lfinspect PATH [--superblocks N] [--threads N] [--rate HZ] [--pairs N] [--seconds N] [--keys KEYS]
+                                   what a busy program with N superblocks (100000) loses by being watched, in
+                                   pairs (10) of N seconds (6), and what the viewer costs with KEYS typed";
 
 /// One run of the program.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Command {
     /// Prints [`USAGE`].
     Help,
@@ -33,6 +38,8 @@ pub(crate) enum Command {
         /// An `lfinspect` to measure as well.
         lfinspect: Option<PathBuf>,
     },
+    /// A busy program, watched and not.
+    Watched(watched::Options),
     /// Be that small program; not for people.
     Serve,
 }
@@ -47,6 +54,15 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
         Some("core") => Command::Core { rounds: 41, only: String::new() },
         Some("snapshot") => Command::Snapshot { superblocks: 100_000 },
         Some("attach") => Command::Attach { lfinspect: None },
+        Some("watched") => Command::Watched(watched::Options {
+            lfinspect: PathBuf::new(),
+            keys: String::new(),
+            superblocks: 100_000,
+            threads: 1,
+            rate: 10,
+            pairs: 10,
+            seconds: 6,
+        }),
         Some("serve") => Command::Serve,
         Some("help" | "--help" | "-h") => return Ok(Command::Help),
         _ => return Err(format!("there is no command {}", name.to_string_lossy())),
@@ -66,8 +82,23 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
                 *superblocks = number(&option, &value()?, 10_000_000)?;
             }
             (Command::Attach { lfinspect }, "--lfinspect") => *lfinspect = Some(value()?.into()),
+            (Command::Watched(options), option) => match option {
+                "--lfinspect" => options.lfinspect = value()?.into(),
+                "--keys" => options.keys = value()?.to_string_lossy().into_owned(),
+                "--superblocks" => options.superblocks = number(option, &value()?, 1_000_000)?,
+                "--threads" => options.threads = number(option, &value()?, 256)?,
+                "--rate" => options.rate = number(option, &value()?, 50)?,
+                "--pairs" => options.pairs = number(option, &value()?, 1_000)?,
+                "--seconds" => options.seconds = number(option, &value()?, 3_600)?,
+                _ => return Err(format!("watched has no option {option}")),
+            },
             _ => return Err(format!("{} has no option {option}", name.to_string_lossy())),
         }
+    }
+    if let Command::Watched(options) = &command
+        && options.lfinspect.as_os_str().is_empty()
+    {
+        return Err("watched needs --lfinspect PATH: the viewer".to_owned());
     }
     Ok(command)
 }
@@ -100,6 +131,12 @@ mod tests {
             parsed("attach --lfinspect /x"),
             Ok(Command::Attach { lfinspect: Some("/x".into()) })
         );
+        let Ok(Command::Watched(options)) = parsed("watched --pairs 3 --lfinspect x --keys 3")
+        else {
+            panic!("watched");
+        };
+        assert_eq!((options.pairs, options.seconds, options.keys.as_str()), (3, 6, "3"));
+        assert!(parsed("watched --pairs 3").is_err(), "without a viewer");
         assert_eq!(parsed("core --help"), Ok(Command::Help));
         for wrong in
             ["", "cores", "core --rounds", "core --rounds 0", "core --superblocks 1", "serve x"]

@@ -5,11 +5,13 @@
 //! | `core [--rounds N] [--only TEXT]` | lfalloc against the system's allocator, nanoseconds per operation |
 //! | `snapshot [--superblocks N]` | a census, and a whole state over the socket, with N superblocks (100,000) |
 //! | `attach [--lfinspect PATH]` | from connecting to the first whole state of a small program |
+//! | `watched --lfinspect PATH` | what a busy program with many superblocks loses by being watched, and what the viewer costs |
 //!
 //! ```text
 //! cargo run --release -p lfalloc-bench -- core
 //! cargo run --release -p lfalloc-bench -- snapshot
 //! cargo run --release -p lfalloc-bench -- attach --lfinspect target/release/lfinspect
+//! cargo run --release -p lfalloc-bench -- watched --lfinspect target/release/lfinspect
 //! ```
 //!
 //! # How to read it
@@ -50,6 +52,7 @@ mod population;
 mod snapshot;
 mod statistics;
 mod viewer;
+mod watched;
 mod workloads;
 
 use std::error::Error;
@@ -83,6 +86,7 @@ fn run(command: &Command) -> Result<(), Box<dyn Error>> {
         Command::Core { rounds, only } => comparison::run(*rounds, only),
         Command::Snapshot { superblocks } => snapshot::run(*superblocks),
         Command::Attach { lfinspect } => attach::run(lfinspect.as_deref()),
+        Command::Watched(options) => watched::run(options),
         Command::Serve => attach::serve(),
     }
 }

@@ -40,6 +40,36 @@ impl Samples {
     }
 }
 
+impl Samples {
+    /// The mean of the ratios of these to `others`, pair by pair, and half the width of its 95 % interval (Student's t);
+    /// infinite for fewer than two pairs.
+    pub(crate) fn mean_ratio(&self, others: &Self) -> (f64, f64) {
+        let ratios: Vec<f64> =
+            self.0.iter().zip(&others.0).map(|(one, other)| one / other).collect();
+        let count = ratios.len() as f64;
+        let mean = ratios.iter().sum::<f64>() / count;
+        if ratios.len() < 2 {
+            return (mean, f64::INFINITY);
+        }
+        let squares: f64 = ratios.iter().map(|ratio| (ratio - mean) * (ratio - mean)).sum();
+        let freedom = ratios.len() - 1;
+        // From the normal quantile (Cornish-Fisher, Abramowitz and Stegun 26.7.5), exact below 5.
+        let quantile = match freedom {
+            1 => 12.706,
+            2 => 4.303,
+            3 => 3.182,
+            4 => 2.776,
+            more => {
+                let n = more as f64;
+                let z: f64 = 1.959_964;
+                z + (z.powi(3) + z) / (4.0 * n)
+                    + (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * n * n)
+            }
+        };
+        (mean, quantile * (squares / freedom as f64 / count).sqrt())
+    }
+}
+
 impl FromIterator<f64> for Samples {
     fn from_iter<I: IntoIterator<Item = f64>>(values: I) -> Self {
         Self(values.into_iter().collect())
@@ -64,6 +94,24 @@ mod tests {
         assert_eq!(samples(&[7.0]).median(), 7.0);
         let none = Samples::default();
         assert!(none.median().is_nan() && none.min().is_nan() && none.max().is_nan());
+    }
+
+    /// Aim: the interval is Student's. Method: quantiles from a table, 2.571 for 5 degrees of freedom and 2.045 for 29.
+    #[test]
+    #[allow(clippy::cast_precision_loss, reason = "small numbers")]
+    fn means_have_an_interval() {
+        let ones = |count| samples(&vec![1.0; count]);
+        let (mean, half) = samples(&[1.0, 2.0]).mean_ratio(&ones(2));
+        assert_eq!(mean, 1.5);
+        assert!((half - 12.706 * 0.5).abs() < 1e-9);
+        for (count, quantile) in [(6, 2.571), (30, 2.045)] {
+            let halves: Vec<f64> = (0..count).map(|n| f64::from(n % 2)).collect();
+            let (mean, half) = samples(&halves).mean_ratio(&ones(halves.len()));
+            assert_eq!(mean, 0.5);
+            let error = (0.25 / f64::from(count - 1)).sqrt();
+            assert!((half / error - quantile).abs() < 0.002, "{count}: {}", half / error);
+        }
+        assert!(samples(&[3.0]).mean_ratio(&ones(1)).1.is_infinite());
     }
 
     /// Aim: a disturbance that strikes whole rounds leaves the ratio alone. Method: rounds slowed down

@@ -8,12 +8,13 @@
 //!
 //! `update` alone changes the model, `view` only reads it, and neither waits or talks to anybody. The
 //! terminal is drawn when something that is shown has changed, and never otherwise: an idle view draws
-//! nothing.
+//! nothing. How soon, `pace` tells.
 #![forbid(unsafe_code)]
 
 use std::io;
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Instant;
 
 use crate::source::{Ask, Source};
 
@@ -27,6 +28,7 @@ pub mod glossary;
 pub mod history;
 pub mod keys;
 pub mod model;
+mod pace;
 pub mod screens;
 mod terminal;
 pub mod terms;
@@ -35,6 +37,7 @@ pub mod update;
 pub mod view;
 
 use self::model::Model;
+use self::pace::Pace;
 use self::theme::{Depth, Theme};
 use self::update::{Commands, Message, update};
 
@@ -151,15 +154,38 @@ fn drive(
     asks: &Sender<Ask>,
     mut draw: impl FnMut(&Model, bool) -> io::Result<()>,
 ) -> io::Result<ExitStatus> {
-    draw(model, false)?;
+    let mut pace = Pace::new(Instant::now());
+    let mut draw_now = |model: &Model, pace: &mut Pace, clear: bool| {
+        let start = Instant::now();
+        draw(model, clear)?;
+        pace.drawn(start, Instant::now(), model.rate_hz);
+        io::Result::Ok(())
+    };
+    draw_now(model, &mut pace, false)?;
     loop {
-        // With every sender gone nothing can happen any more.
-        let Ok(message) = messages.recv() else {
-            return Ok(ExitStatus::Done);
+        let message = match pace.wait(Instant::now()) {
+            None => messages.recv().map_err(RecvTimeoutError::from),
+            Some(wait) => messages.recv_timeout(wait),
         };
-        let mut commands = update(model, message);
+        let message = match message {
+            Ok(message) => message,
+            Err(RecvTimeoutError::Timeout) => {
+                draw_now(model, &mut pace, false)?;
+                continue;
+            }
+            // With every sender gone nothing can happen any more.
+            Err(RecvTimeoutError::Disconnected) => return Ok(ExitStatus::Done),
+        };
+        let mut is_urgent = false;
+        let mut take = |model: &mut Model, message: Message| {
+            let can_wait = message.can_wait();
+            let commands = update(model, message);
+            is_urgent |= commands.redraw && !can_wait;
+            commands
+        };
+        let mut commands = take(model, message);
         for message in messages.try_iter().take(MAX_BATCH) {
-            commands = commands.and(update(model, message));
+            commands = commands.and(take(model, message));
         }
         let Commands { redraw, clear, rate_hz, superblock, quit } = commands;
         if let Some(status) = quit {
@@ -169,8 +195,10 @@ fn drive(
             // A source that has ended gives nothing.
             let _ = asks.send(ask);
         }
-        if redraw {
-            draw(model, clear)?;
+        if is_urgent {
+            draw_now(model, &mut pace, clear)?;
+        } else if redraw {
+            pace.want();
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::mpsc::{channel, sync_channel};
 use std::time::Duration;
 
+use lfalloc_protocol::message::Kind;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::*;
@@ -59,6 +60,35 @@ fn what_changes_is_drawn_and_rates_are_passed_on() {
         Message::Signal(15),
     ];
     assert_eq!(drive_slowly(messages), (4, vec![Ask::Rate(8.0)], ExitStatus::Signal(15)));
+}
+
+#[test]
+fn a_flood_of_frames_is_drawn_in_the_end_and_not_frame_by_frame() {
+    const STATES: u64 = 300;
+    let mut source =
+        SyntheticSource::new(Synthetic { superblocks: 10, operations: 50, ..Synthetic::default() });
+    let (sender, receiver) = sync_channel(0);
+    let (asks, _asked) = channel();
+    let mut model = model();
+    let feeder = std::thread::spawn(move || {
+        let mut ends = 0;
+        while ends < STATES {
+            let event = source.poll(Duration::ZERO);
+            ends += u64::from(matches!(event, SourceEvent::Frame(Kind::STATE_END, _)));
+            sender.send(Message::Source(event)).expect("the loop listens");
+        }
+        sender
+    });
+    let (mut draws, mut shown) = (0, 0);
+    let status = drive(&mut model, &receiver, &asks, |model, _| {
+        draws += 1;
+        shown = model.shown().map_or(0, |data| data.picture.states);
+        // As the terminal that hangs up when it has shown all.
+        if shown == STATES { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    });
+    assert!(status.is_err(), "the last state is drawn though nothing follows it");
+    assert!(draws < STATES, "{draws} drawings of {STATES} states, several frames each");
+    drop(feeder.join().expect("the feeder does not panic"));
 }
 
 #[test]

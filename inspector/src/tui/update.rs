@@ -37,6 +37,17 @@ pub enum Message {
     Panicked,
 }
 
+impl Message {
+    /// Whether nobody waits for its effect to be seen: what the source tells by itself, again and again.
+    #[must_use]
+    pub fn can_wait(&self) -> bool {
+        matches!(
+            self,
+            Self::Source(SourceEvent::Frame(..) | SourceEvent::Process { .. } | SourceEvent::Quiet)
+        )
+    }
+}
+
 /// What is to be done outside of the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[must_use]

@@ -105,7 +105,8 @@ pub(super) fn members(cursor: &Cursor, data: &Data) -> Vec<Member> {
         };
         keyed.push((key, Member { id: record.id, state: record.state, live }));
     }
-    keyed.sort_unstable_by_key(|(key, member)| (*key, member.id));
+    // Stable, since that sort makes use of runs: addresses mostly ascend with numbers.
+    keyed.sort_by_key(|(key, member)| (*key, member.id));
     if cursor.inverted {
         keyed.reverse();
     }

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lfalloc_protocol::message::{
-    SuperblockDetail, TransitionRecord, bitmap, state,
-};
+use lfalloc_protocol::message::{SuperblockDetail, TransitionRecord, bitmap, state};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -187,7 +185,10 @@ fn facts(
     );
     lines.push(named(
         "age",
-        vec![Span::raw(format!("{} in this class, {idle}", format::duration(data.picture.age_ns(record))))],
+        vec![Span::raw(format!(
+            "{} in this class, {idle}",
+            format::duration(data.picture.age_ns(record))
+        ))],
     ));
 }
 

@@ -263,7 +263,11 @@ fn draw_info(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, shown: &S
             format::percent(Some(f64::from(member.live) / 1000.0)),
             record.credits
         )),
-        Line::from(format!("{:#x}, {} old", record.address, format::duration(data.picture.age_ns(record)))),
+        Line::from(format!(
+            "{:#x}, {} old",
+            record.address,
+            format::duration(data.picture.age_ns(record))
+        )),
     ];
     let cell = shown.selected / shown.grid.per_cell * shown.grid.per_cell;
     let mates = &shown.members[cell..(cell + shown.grid.per_cell).min(shown.members.len())];
