@@ -66,6 +66,30 @@ pub fn signed_count(value: i64) -> String {
     format!("{sign}{}", count(value.unsigned_abs()))
 }
 
+/// A change of a count: `+12`, `-3`, `+1.23M`; `0` for none.
+#[must_use]
+pub fn count_change(change: i64) -> String {
+    let sign = if change > 0 { "+" } else { "" };
+    format!("{sign}{}", signed_count(change))
+}
+
+/// A change in bytes: `+1.50 GiB`, `-512 B`; `0` for none.
+#[must_use]
+pub fn bytes_change(change: i64) -> String {
+    match change {
+        0 => "0".to_owned(),
+        1.. => format!("+{}", bytes(change)),
+        _ => bytes(change),
+    }
+}
+
+/// A change of a share, in percentage points: `+3.1`, `-0.4`; `0` for none, `-` if one of the two is unknown.
+#[must_use]
+pub fn percent_change(change: Option<f64>) -> String {
+    let Some(points) = change.map(|change| change * 100.0) else { return "-".to_owned() };
+    if points.abs() < 0.05 { "0".to_owned() } else { format!("{points:+.1}") }
+}
+
 /// A rate per second in at most five characters, `0`, `0.25`, `12.5`, `1.23M`; `-` if unknown.
 #[must_use]
 pub fn rate(per_second: Option<f64>) -> String {

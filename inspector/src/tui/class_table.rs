@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use lfalloc_protocol::message::ClassRecord;
+
 use super::data::Data;
 use super::terms::Terms;
 use crate::format;
@@ -158,9 +160,28 @@ impl Column {
         columns
     }
 
-    /// The figure to sort and filter by; in percent for shares; `None` sorts last.
+    /// Its heading where rows show differences: of what is otherwise a rate, how many it were.
+    #[must_use]
+    pub fn title_of_change(self) -> &'static str {
+        match self {
+            Self::Allocations => "allocs",
+            Self::Transitions => "trans",
+            other => other.title(),
+        }
+    }
+
+    /// The figure to sort and filter by, or its difference; in percent for shares; `None` sorts last.
     #[must_use]
     pub fn value(self, row: &Row) -> Option<f64> {
+        match (self, row.before) {
+            (Self::Class | Self::Block | Self::Allocations | Self::Transitions, _) | (_, None) => {
+                self.present(row)
+            }
+            (_, Some(before)) => Some(self.present(row)? - self.present(&row.as_of(&before))?),
+        }
+    }
+
+    fn present(self, row: &Row) -> Option<f64> {
         let record = &row.figures.record;
         let percent = |share: Option<f64>| share.map(|share| share * 100.0);
         match self {
@@ -183,9 +204,27 @@ impl Column {
         }
     }
 
-    /// The figure as it is shown.
+    /// The figure as it is shown, or its difference.
     #[must_use]
     pub fn text(self, row: &Row) -> String {
+        let change = match self {
+            Self::Class | Self::Block => None,
+            _ => row.before.map(|_| self.value(row)),
+        };
+        match change {
+            None => self.text_of_present(row),
+            Some(None) => "-".to_owned(),
+            Some(Some(change)) => match self {
+                Self::Waste | Self::Savings => format::bytes_change(change as i64),
+                Self::Utilisation | Self::External | Self::Internal => {
+                    format::percent_change(Some(change / 100.0))
+                }
+                _ => format::count_change(change as i64),
+            },
+        }
+    }
+
+    fn text_of_present(self, row: &Row) -> String {
         let record = &row.figures.record;
         match self {
             Self::Class => record.class.to_string(),
@@ -214,6 +253,13 @@ pub fn names() -> [&'static str; Column::ALL.len()] {
     Column::ALL.map(Column::name)
 }
 
+/// What a class was at the baseline.
+#[derive(Clone, Copy, Debug)]
+pub struct Before {
+    figures: ClassFigures,
+    fragmentation: Fragmentation,
+}
+
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
@@ -221,12 +267,27 @@ pub struct Row {
     pub figures: ClassFigures,
     /// What is lost in it.
     pub fragmentation: Fragmentation,
-    /// Allocations per second.
+    /// Allocations per second; since the baseline, where there is one.
     pub allocations: Option<f64>,
-    /// Transitions per second.
+    /// Transitions per second; since the baseline, where there is one.
     pub transitions: Option<f64>,
     /// Whether that is a lower bound.
     pub transitions_missed: bool,
+    /// What differences are taken to, while they are shown.
+    pub before: Option<Before>,
+}
+
+impl Row {
+    /// The row as it was at the baseline.
+    fn as_of(&self, before: &Before) -> Self {
+        Self { figures: before.figures, fragmentation: before.fragmentation, before: None, ..*self }
+    }
+
+    /// Whether nothing but rates differs from the baseline.
+    fn is_unchanged(&self) -> bool {
+        let before = self.before.map(|before| (before.figures.record, before.fragmentation));
+        before == Some((self.figures.record, self.fragmentation))
+    }
 }
 
 /// Cursor, order and filter of the table.
@@ -260,24 +321,17 @@ impl Default for ClassTable {
 }
 
 impl ClassTable {
-    /// The rows to be shown, in order.
+    /// The rows to be shown, in order; differences to `before`, if it is given, of the classes that changed.
     #[must_use]
-    pub fn rows(&self, data: &Data) -> Vec<Row> {
-        let transitions_missed = data.history.class_transitions_missed();
+    pub fn rows(&self, data: &Data, before: Option<&Data>) -> Vec<Row> {
         let mut rows: Vec<Row> = data
             .figures
             .iter()
-            .map(|figures| {
-                let class = usize::from(figures.record.class);
-                Row {
-                    figures: *figures,
-                    fragmentation: data.fragmentation.get(class).copied().unwrap_or_default(),
-                    allocations: data.history.class_allocations(class),
-                    transitions: data.history.class_transitions(class),
-                    transitions_missed,
-                }
+            .map(|figures| match before {
+                None => present(data, figures),
+                Some(before) => difference(data, figures, before),
             })
-            .filter(|row| self.admits(row))
+            .filter(|row| !row.is_unchanged() && self.admits(row))
             .collect();
         rows.sort_by(|left, right| self.compare(left, right));
         rows
@@ -345,10 +399,40 @@ impl ClassTable {
     }
 }
 
+fn present(data: &Data, figures: &ClassFigures) -> Row {
+    let class = usize::from(figures.record.class);
+    Row {
+        figures: *figures,
+        fragmentation: data.fragmentation.get(class).copied().unwrap_or_default(),
+        allocations: data.history.class_allocations(class),
+        transitions: data.history.class_transitions(class),
+        transitions_missed: data.history.class_transitions_missed(),
+        before: None,
+    }
+}
+
+fn difference(data: &Data, figures: &ClassFigures, before: &Data) -> Row {
+    let class = usize::from(figures.record.class);
+    // A class that the baseline does not know had nothing.
+    let nothing = ClassFigures { record: ClassRecord::default(), ..*figures };
+    let then = before.figures.get(class).copied().unwrap_or(nothing);
+    let since = |now: u64, then: u64| Some(now.wrapping_sub(then).cast_signed() as f64);
+    Row {
+        allocations: since(figures.record.allocations, then.record.allocations),
+        transitions: since(data.transitions_of(class), before.transitions_of(class)),
+        transitions_missed: data.missed() != before.missed(),
+        before: Some(Before {
+            figures: then,
+            fragmentation: before.fragmentation.get(class).copied().unwrap_or_default(),
+        }),
+        ..present(data, figures)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     //! Aim: any width has columns that fit, the block and the waste last of all to go; filters compare columns.
-    use lfalloc_protocol::message::{ClassInfo, ClassRecord};
+    use lfalloc_protocol::message::ClassInfo;
 
     use super::*;
 
@@ -382,7 +466,37 @@ mod tests {
             allocations: Some(12.0),
             transitions: None,
             transitions_missed: false,
+            before: None,
         }
+    }
+
+    #[test]
+    fn differences_are_signed_and_sorted_by() {
+        let then = row();
+        let before = Before { figures: then.figures, fragmentation: then.fragmentation };
+        let mut now = Row { before: Some(before), ..then };
+        assert!(now.is_unchanged() && !then.is_unchanged());
+        now.figures.record.partial = 1;
+        now.figures.record.live_blocks = 24;
+        now.fragmentation.pinned = 3;
+        assert!(!now.is_unchanged());
+        // From 25 % of two superblocks to 75 % of one; waste from 96 to 16 KiB.
+        let texts =
+            [Column::Block, Column::Partial, Column::Live, Column::Utilisation, Column::Waste];
+        assert_eq!(
+            texts.map(|column| column.text(&now)),
+            ["2.00 KiB", "-1", "+8", "+50.0", "-80.0 KiB"]
+        );
+        assert_eq!(
+            (Column::Pinned.text(&now), Column::Empty.text(&now)),
+            ("+3".into(), "0".into())
+        );
+        assert_eq!(Column::Waste.value(&now), Some(f64::from(-80 * 1024)));
+        assert_eq!(
+            (Column::Allocations.text(&now), Column::Transitions.text(&now)),
+            ("+12".into(), "-".into())
+        );
+        assert!(table("p<0 live=8 util>49").admits(&now), "filters compare differences");
     }
 
     #[test]

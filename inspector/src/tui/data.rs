@@ -1,12 +1,14 @@
 //! What is known about the process: the picture, its past, and the events.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use lfalloc_protocol::message::{HeapCounter, Hello, Kind, SuperblockDetail};
 
 use super::edge::EdgeCounts;
 use super::events::EventLog;
 use super::history::History;
+use super::moments::Moment;
 use crate::fragmentation::{self, Fragmentation};
 use crate::lint::Watch;
 use crate::picture::{Applied, ClassFigures, Error, OCCUPANCY_STEPS, Picture};
@@ -20,9 +22,32 @@ const PASTS: usize = 2;
 #[derive(Clone, Debug)]
 struct Past {
     uptime_ns: u64,
-    heaps: BTreeMap<(u16, u16), HeapCounter>,
+    heaps: Arc<BTreeMap<(u16, u16), HeapCounter>>,
     /// Large blocks handed out and given back.
     large: [u64; 2],
+}
+
+impl Past {
+    fn then(&self) -> Then<'_> {
+        Then { uptime_ns: self.uptime_ns, heaps: &self.heaps, large: self.large }
+    }
+}
+
+/// Counters of some time.
+struct Then<'a> {
+    uptime_ns: u64,
+    heaps: &'a BTreeMap<(u16, u16), HeapCounter>,
+    large: [u64; 2],
+}
+
+impl<'a> Then<'a> {
+    fn now(picture: &'a Picture) -> Self {
+        Self {
+            uptime_ns: picture.uptime_ns,
+            heaps: &picture.counters,
+            large: [picture.end.large_allocations, picture.end.large_frees],
+        }
+    }
 }
 
 /// Everything one connection has told, in the forms the screens want. Cloned to freeze it.
@@ -40,6 +65,8 @@ pub struct Data {
     pub edges: EdgeCounts,
     /// States and messages that the agent left out, since this viewer was too slow.
     pub lost: u64,
+    /// Transitions missing in the log of a moment, which is kept without it.
+    forgotten: u64,
     /// Figures of every class, by class number, of the last complete state.
     pub figures: Vec<ClassFigures>,
     /// What is lost in every class, by class number, of the last complete state.
@@ -48,6 +75,8 @@ pub struct Data {
     pub lints: Watch,
     /// PARTIAL superblocks by occupancy, of the last complete state.
     pub occupancy: [u64; OCCUPANCY_STEPS],
+    /// Whether the picture's superblocks are there: those of a moment long past are not kept.
+    pub has_superblocks: bool,
     /// The last close look at a superblock.
     pub detail: Option<SuperblockDetail>,
     /// Counters of heaps and of large blocks a while ago, the oldest first.
@@ -68,10 +97,12 @@ impl Data {
             events: EventLog::default(),
             edges: EdgeCounts::default(),
             lost: 0,
+            forgotten: 0,
             figures: Vec::new(),
             fragmentation: Vec::new(),
             lints: Watch::default(),
             occupancy: [0; OCCUPANCY_STEPS],
+            has_superblocks: true,
             detail: None,
             past: VecDeque::new(),
         }
@@ -89,7 +120,7 @@ impl Data {
                 self.fragmentation = fragmentation::by_class(&self.picture);
                 self.lints.look(&self.picture, &self.fragmentation);
                 self.occupancy = self.picture.partial_occupancy();
-                let missed = self.drops().saturating_add(self.picture.end.transitions_dropped);
+                let missed = self.missed();
                 self.history.record(&self.picture, self.edges, &self.class_transitions, missed);
             }
             Applied::Transitions(transitions) => {
@@ -108,6 +139,40 @@ impl Data {
         Ok(true)
     }
 
+    /// A copy of the present alone, without events and close look; of the history only what rates need.
+    #[must_use]
+    pub fn without_past(&self) -> Self {
+        Self {
+            epoch: self.epoch,
+            picture: self.picture.clone(),
+            history: self.history.ends(),
+            events: EventLog::default(),
+            edges: self.edges,
+            lost: self.lost,
+            forgotten: self.forgotten.saturating_add(self.events.missed_total()),
+            figures: self.figures.clone(),
+            fragmentation: self.fragmentation.clone(),
+            lints: self.lints.clone(),
+            occupancy: self.occupancy,
+            has_superblocks: self.has_superblocks,
+            detail: None,
+            past: self.past.clone(),
+            class_transitions: self.class_transitions.clone(),
+        }
+    }
+
+    /// The data as they were at `moment`, one of these: with the history and the events until then.
+    #[must_use]
+    pub fn at(&self, moment: &Moment) -> Self {
+        let until_ns = moment.uptime_ns();
+        Self {
+            history: self.history.until(until_ns, &moment.data.history),
+            events: self.events.until(until_ns),
+            forgotten: 0,
+            ..(*moment.data).clone()
+        }
+    }
+
     fn remember(&mut self) {
         let picture = &self.picture;
         let newest = self.past.back().map(|past| past.uptime_ns);
@@ -118,7 +183,7 @@ impl Data {
         if newest.is_none_or(|newest| newest + PAST_STEP_NS <= picture.uptime_ns) {
             self.past.push_back(Past {
                 uptime_ns: picture.uptime_ns,
-                heaps: picture.counters.clone(),
+                heaps: Arc::new(picture.counters.clone()),
                 large: [picture.end.large_allocations, picture.end.large_frees],
             });
         }
@@ -127,18 +192,21 @@ impl Data {
         }
     }
 
-    /// The counters of a while ago, and the seconds since.
-    fn while_ago(&self) -> Option<(&Past, f64)> {
-        let past = self.past.front()?;
-        let nanoseconds = self.picture.uptime_ns.checked_sub(past.uptime_ns)?;
-        (nanoseconds > 0).then(|| (past, nanoseconds as f64 / 1e9))
+    /// The counters of a while ago, or those of `before`; and the seconds since.
+    fn since<'a>(&'a self, before: Option<&'a Self>) -> Option<(Then<'a>, f64)> {
+        let then = match before {
+            Some(before) => Then::now(&before.picture),
+            None => self.past.front()?.then(),
+        };
+        let nanoseconds = self.picture.uptime_ns.checked_sub(then.uptime_ns)?;
+        (nanoseconds > 0).then_some((then, nanoseconds as f64 / 1e9))
     }
 
-    /// Allocations, frees, refills and times run dry of a heap, per second over the last one to two seconds; `None`
-    /// before there are two states, and without counters.
+    /// Allocations, frees, refills and times run dry of a heap, per second over the last one to two seconds, or since
+    /// `before`; `None` before there are two states, and without counters.
     #[must_use]
-    pub fn heap_rates(&self, class: u16, heap: u16) -> Option<[f64; 4]> {
-        let (past, seconds) = self.while_ago()?;
+    pub fn heap_rates(&self, class: u16, heap: u16, before: Option<&Self>) -> Option<[f64; 4]> {
+        let (past, seconds) = self.since(before)?;
         let now = self.picture.counters.get(&(class, heap))?;
         // A heap that was not used then had counted nothing.
         let then = past.heaps.get(&(class, heap)).copied().unwrap_or_default();
@@ -151,19 +219,31 @@ impl Data {
         ])
     }
 
-    /// Large blocks handed out and given back per second, over the last one to two seconds.
+    /// Large blocks handed out and given back per second, over the last one to two seconds, or since `before`.
     #[must_use]
-    pub fn large_rates(&self) -> Option<[f64; 2]> {
-        let (past, seconds) = self.while_ago()?;
+    pub fn large_rates(&self, before: Option<&Self>) -> Option<[f64; 2]> {
+        let (past, seconds) = self.since(before)?;
         let end = &self.picture.end;
         let rate = |now: u64, then: u64| now.wrapping_sub(then) as f64 / seconds;
         Some([rate(end.large_allocations, past.large[0]), rate(end.large_frees, past.large[1])])
     }
 
+    /// Transitions of a class that this viewer has seen.
+    #[must_use]
+    pub fn transitions_of(&self, class: usize) -> u64 {
+        self.class_transitions.get(class).copied().unwrap_or(0)
+    }
+
+    /// Transitions (and whole messages) that this viewer has not seen, or that were never recorded.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.drops().saturating_add(self.picture.end.transitions_dropped)
+    }
+
     /// Transitions that this viewer never saw: missing in the log, or not recorded by the program.
     #[must_use]
     pub fn drops(&self) -> u64 {
-        self.events.missed_total().saturating_add(self.lost)
+        self.events.missed_total().saturating_add(self.lost).saturating_add(self.forgotten)
     }
 
     /// Bytes of all superblocks in each state, by the state's code.

@@ -211,6 +211,29 @@ impl EventLog {
         (!follows).then_some(here)
     }
 
+    /// The log as it was when the process had run for `uptime_ns`; single steps lead on from there.
+    #[must_use]
+    pub fn until(&self, uptime_ns: u64) -> Self {
+        // Records of different processors may stand a little out of order; what follows the last one of that time does not
+        // belong to it.
+        let is_earlier = |entry: &Entry| match entry {
+            Entry::Transition(record) => record.uptime_ns <= uptime_ns,
+            Entry::Missed(_) => false,
+        };
+        let end = self.entries.iter().rposition(is_earlier).map_or(0, |last| last + 1);
+        let later = self.entries.range(end..).fold(0_u64, |later, entry| match entry {
+            Entry::Missed(count) => later.saturating_add(*count),
+            Entry::Transition(_) => later,
+        });
+        Self {
+            entries: self.entries.range(..end).copied().collect(),
+            first: self.first,
+            missed: self.missed.saturating_sub(later),
+            capacity: self.capacity,
+            behind: self.behind,
+        }
+    }
+
     /// Takes over the entry that follows the last one here from `newer`, a log that went on from
     /// this one; what `newer` has dropped meanwhile becomes a gap here, and nothing that was kept
     /// before it goes. False: there is nothing newer.
@@ -227,13 +250,14 @@ impl EventLog {
             self.push(Entry::Missed(lost));
             return true;
         }
-        match newer.get(next) {
-            Some(entry) => {
-                self.push(*entry);
-                true
-            }
-            None => false,
+        let Some(entry) = newer.get(next) else {
+            return false;
+        };
+        if let Entry::Missed(count) = entry {
+            self.missed = self.missed.saturating_add(*count);
         }
+        self.push(*entry);
+        true
     }
 }
 
@@ -324,6 +348,23 @@ mod tests {
         while frozen.step_from(&far) {}
         let Some(Entry::Transition(last)) = frozen.get(frozen.end() - 1) else { panic!("kept") };
         assert_eq!(last.tag, CAPACITY as u64 + 99, "all of the newer ones, once each");
+    }
+
+    #[test]
+    fn a_log_of_the_past_is_what_it_was_and_steps_lead_to_the_present() {
+        let mut log = EventLog::default();
+        log.extend(&Transitions { missed: 2, records: vec![record(5, 0, 1), record(4, 1, 2)] });
+        log.extend(&Transitions { missed: 3, records: vec![record(8, 2, 3)] });
+        assert_eq!((log.until(3).end(), log.until(3).missed_total()), (0, 0));
+        // The one that stands out of order belongs to its time, and so does what stands before it.
+        let mut past = log.until(4);
+        assert_eq!((past.end(), past.missed_total()), (3, 2));
+        assert!(past.step_from(&log));
+        assert_eq!((past.get(3), past.missed_total()), (Some(&Entry::Missed(3)), 5));
+        assert!(past.step_from(&log));
+        assert!(!past.step_from(&log));
+        assert_eq!(past.get(4), log.get(4));
+        assert_eq!(log.until(8).end(), log.end());
     }
 
     #[test]

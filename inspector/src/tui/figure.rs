@@ -3,7 +3,7 @@
 use super::class_table::Column;
 use super::edge::Edge;
 use super::glossary::Term;
-use super::screens::lints;
+use super::screens::{lints, overview};
 
 /// A figure on screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl Pane {
     }
 }
 
-const BOOKS: [Figure; 7] = [
+const BOOKS: [Figure; 8] = [
     Figure::Balance,
     Figure::Consistent,
     Figure::InHand,
@@ -117,6 +117,7 @@ const BOOKS: [Figure; 7] = [
     Figure::Missed,
     Figure::AgentCost,
     Figure::Term(&lints::TERMS[0]),
+    Figure::Term(&overview::HISTORY),
 ];
 
 const PARTS: [Figure; 12] = [

@@ -7,7 +7,7 @@ use super::class_table::Column;
 use super::edge::Edge;
 use super::figure::{Figure, Pane};
 use super::screens::explain::{Explanation, explain};
-use super::screens::{heaps, large, lints, map, stream};
+use super::screens::{heaps, large, lints, map, overview, stream};
 
 /// A word with what there is to say about it.
 #[derive(Debug, PartialEq, Eq)]
@@ -176,7 +176,8 @@ const GENERAL: &[Term] = &[
 
 /// Every term.
 pub fn terms() -> impl Iterator<Item = &'static Term> {
-    [GENERAL, map::TERMS, heaps::TERMS, large::TERMS, stream::TERMS, lints::TERMS]
+    let history = std::slice::from_ref(&overview::HISTORY);
+    [GENERAL, map::TERMS, heaps::TERMS, large::TERMS, stream::TERMS, lints::TERMS, history]
         .into_iter()
         .flatten()
 }

@@ -119,6 +119,33 @@ impl History {
         });
     }
 
+    /// The two ends of the windows that rates are over: all that rates need.
+    #[must_use]
+    pub fn ends(&self) -> Self {
+        let samples = self.window().map(|(older, last)| VecDeque::from([*older, *last]));
+        let classes = self.class_window();
+        let classes = classes.map(|(older, last)| VecDeque::from([older.clone(), last.clone()]));
+        Self { samples: samples.unwrap_or_default(), classes: classes.unwrap_or_default() }
+    }
+
+    /// The history as it was when the process had run for `uptime_ns`, of which `ends` were kept.
+    #[must_use]
+    pub fn until(&self, uptime_ns: u64, ends: &Self) -> Self {
+        let samples = self.samples.partition_point(|sample| sample.uptime_ns <= uptime_ns);
+        let classes = self.classes.partition_point(|sample| sample.uptime_ns <= uptime_ns);
+        let mut history = Self {
+            samples: self.samples.range(..samples).copied().collect(),
+            classes: self.classes.range(..classes).cloned().collect(),
+        };
+        if history.samples.len() < ends.samples.len() {
+            history.samples.clone_from(&ends.samples);
+        }
+        if history.classes.len() < ends.classes.len() {
+            history.classes.clone_from(&ends.classes);
+        }
+        history
+    }
+
     /// The samples kept, the oldest first.
     #[must_use]
     pub fn samples(&self) -> impl DoubleEndedIterator<Item = &Sample> + ExactSizeIterator {
@@ -319,6 +346,30 @@ mod tests {
             history.record(&picture(second * SECOND, second * 7), EdgeCounts::default(), &[0], 0);
         }
         assert_eq!(history.rates().allocations, Some(7.0));
+    }
+
+    #[test]
+    fn a_past_moment_has_its_rates_however_long_ago() {
+        let mut history = History::default();
+        let mut then = None;
+        for second in 0..1000 {
+            history.record(
+                &picture(second * SECOND, second * second),
+                EdgeCounts::default(),
+                &[0],
+                0,
+            );
+            if second == 500 {
+                then = Some((history.rates(), history.class_allocations(0), history.ends()));
+            }
+        }
+        let (rates, class, ends) = then.expect("a moment");
+        assert_eq!(ends.rates(), rates);
+        let past = history.until(500 * SECOND, &ends);
+        // The last 600 seconds are kept; of the classes, the last 256 states.
+        assert_eq!(past.samples().len(), 102);
+        assert_eq!((past.rates(), past.class_allocations(0)), (rates, class));
+        assert_eq!(past.samples().last().map(|sample| sample.uptime_ns), Some(500 * SECOND));
     }
 
     #[test]

@@ -35,6 +35,12 @@ pub enum Action {
     PickEdge,
     StepForward,
     StepBack,
+    ScrubBack,
+    ScrubForward,
+    LeapBack,
+    LeapForward,
+    Baseline,
+    Difference,
     Redraw,
 }
 
@@ -45,6 +51,20 @@ pub enum Scope {
     Everywhere,
     /// On one screen.
     On(Screen),
+    /// On every screen but that one, where the key means something else.
+    Except(Screen),
+}
+
+impl Scope {
+    /// Whether keys of this scope work on `screen`.
+    #[must_use]
+    pub fn includes(self, screen: Screen) -> bool {
+        match self {
+            Self::Everywhere => true,
+            Self::On(only) => only == screen,
+            Self::Except(not) => not != screen,
+        }
+    }
 }
 
 /// One line of the table.
@@ -94,6 +114,17 @@ const fn on(
     help: &'static str,
 ) -> Binding {
     Binding { keys, action, scope: Scope::On(screen), written, word, help }
+}
+
+const fn except(
+    screen: Screen,
+    keys: &'static [(KeyCode, KeyModifiers)],
+    action: Action,
+    written: &'static str,
+    word: &'static str,
+    help: &'static str,
+) -> Binding {
+    Binding { keys, action, scope: Scope::Except(screen), written, word, help }
 }
 
 /// Every key. The footer shows them in this order, as many as fit.
@@ -221,6 +252,38 @@ pub const TABLE: &[Binding] = &[
         "freeze, and step one event forward through the log",
     ),
     on(Screen::States, &[char(',')], Action::StepBack, ",", "back", "step one event back"),
+    except(
+        Screen::States,
+        &[char(',')],
+        Action::ScrubBack,
+        ",",
+        "past",
+        "show the state before, of those that the viewer keeps: ten minutes, the older the sparser",
+    ),
+    except(
+        Screen::States,
+        &[char('.')],
+        Action::ScrubForward,
+        ".",
+        "",
+        "show the state after it; the last one is the present, frozen",
+    ),
+    everywhere(&[char('<')], Action::LeapBack, "<", "", "ten seconds back"),
+    everywhere(&[char('>')], Action::LeapForward, ">", "", "ten seconds forward"),
+    everywhere(
+        &[char('b')],
+        Action::Baseline,
+        "b",
+        "baseline",
+        "make what is shown the baseline that differences are taken to",
+    ),
+    everywhere(
+        &[char('D')],
+        Action::Difference,
+        "D",
+        "difference",
+        "show differences to the baseline, or the figures again; without one, the present becomes it",
+    ),
     everywhere(
         &[char('e')],
         Action::Zoom,
@@ -369,17 +432,14 @@ pub fn action(screen: Screen, key: KeyEvent) -> Option<Action> {
         };
         binding.keys.iter().any(pressed)
     };
-    let here = |scope: Scope| TABLE.iter().filter(move |binding| binding.scope == scope);
-    here(Scope::On(screen)).chain(here(Scope::Everywhere)).find(bound).map(|binding| binding.action)
+    let mut here = TABLE.iter().filter(|binding| binding.scope.includes(screen));
+    here.find(bound).map(|binding| binding.action)
 }
 
 /// The lines of the table that belong into the footer of `screen`.
 pub fn footer(screen: Screen) -> impl Iterator<Item = &'static Binding> {
-    TABLE.iter().filter(move |binding| {
-        !binding.word.is_empty()
-            && matches!(binding.scope, Scope::Everywhere | Scope::On(_))
-            && (binding.scope == Scope::Everywhere || binding.scope == Scope::On(screen))
-    })
+    let here = move |binding: &&Binding| !binding.word.is_empty() && binding.scope.includes(screen);
+    TABLE.iter().filter(here)
 }
 
 #[cfg(test)]
@@ -392,7 +452,7 @@ mod tests {
         for screen in Screen::ALL {
             let mut seen = Vec::new();
             for binding in TABLE {
-                if binding.scope != Scope::Everywhere && binding.scope != Scope::On(screen) {
+                if !binding.scope.includes(screen) {
                     continue;
                 }
                 for key in binding.keys {
@@ -406,10 +466,8 @@ mod tests {
     #[test]
     fn every_binding_can_be_reached_and_is_explained() {
         for binding in TABLE {
-            let screen = match binding.scope {
-                Scope::Everywhere => Screen::Overview,
-                Scope::On(screen) => screen,
-            };
+            let here = |screen: &Screen| binding.scope.includes(*screen);
+            let screen = Screen::ALL.into_iter().find(here).expect("it works somewhere");
             for &(code, modifiers) in binding.keys {
                 let asked = action(screen, KeyEvent::new(code, modifiers));
                 assert_eq!(asked, Some(binding.action), "{code:?}");

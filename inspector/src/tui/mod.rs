@@ -28,6 +28,7 @@ pub mod glossary;
 pub mod history;
 pub mod keys;
 pub mod model;
+pub mod moments;
 mod pace;
 pub mod screens;
 mod terminal;

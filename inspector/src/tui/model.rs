@@ -6,6 +6,7 @@ use super::data::Data;
 use super::edge::Edge;
 use super::events::Entry;
 use super::figure::{Figure, Pane};
+use super::moments::{Moment, Moments};
 use super::screens::{heaps, large, lints, map, stream};
 use super::theme::Theme;
 
@@ -118,6 +119,8 @@ pub struct Frozen {
     pub stepped: [i64; 4],
     /// How many single steps were taken beyond the freeze.
     pub steps: u64,
+    /// Whether it was gone back to, rather than frozen when it was the present.
+    pub is_past: bool,
 }
 
 /// The cursor of the Overview.
@@ -161,6 +164,12 @@ pub struct Model {
     pub live: Option<Data>,
     /// What is shown instead, while frozen.
     pub frozen: Option<Box<Frozen>>,
+    /// Past states of the connection.
+    pub moments: Moments,
+    /// What differences are taken to.
+    pub baseline: Option<Moment>,
+    /// Whether differences are shown.
+    pub shows_difference: bool,
     /// States a second asked for.
     pub rate_hz: f64,
     /// Whether what is shown is past: a recording.
@@ -196,6 +205,9 @@ impl Model {
             silence: None,
             live: None,
             frozen: None,
+            moments: Moments::default(),
+            baseline: None,
+            shows_difference: false,
             rate_hz,
             replay: false,
             overview: OverviewCursor { pane: Pane::Parts, item: 0, zoomed: false },
@@ -218,6 +230,20 @@ impl Model {
             .map(|frozen| &frozen.data)
             .or(self.live.as_ref())
             .filter(|data| data.picture.states > 0)
+    }
+
+    /// What the figures shown are to be compared with, while differences are shown: of the same connection.
+    #[must_use]
+    pub fn before(&self) -> Option<&Data> {
+        let before = self.baseline.as_ref().filter(|_| self.shows_difference)?.data();
+        (before.epoch == self.shown()?.epoch).then_some(before)
+    }
+
+    /// How long the program has run on since what is shown, nanoseconds.
+    #[must_use]
+    pub fn ago_ns(&self) -> u64 {
+        let now = self.live.as_ref().map_or(0, |live| live.picture.uptime_ns);
+        self.shown().map_or(0, |shown| now.saturating_sub(shown.picture.uptime_ns))
     }
 
     /// States that came since the view was frozen.

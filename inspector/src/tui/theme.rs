@@ -123,6 +123,8 @@ pub struct Glyphs {
     pub to: &'static str,
     /// Sorted downwards, upwards.
     pub sorted: [char; 2],
+    /// That differences are shown.
+    pub difference: &'static str,
 }
 
 const UNICODE: Glyphs = Glyphs {
@@ -139,6 +141,7 @@ const UNICODE: Glyphs = Glyphs {
     ramp: ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'],
     to: "→",
     sorted: ['▼', '▲'],
+    difference: "Δ",
 };
 
 const ASCII: Glyphs = Glyphs {
@@ -155,6 +158,7 @@ const ASCII: Glyphs = Glyphs {
     ramp: ['.', '.', ':', ':', '-', '=', '+', '#'],
     to: "->",
     sorted: ['v', '^'],
+    difference: "diff",
 };
 
 /// How everything looks.

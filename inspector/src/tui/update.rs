@@ -17,6 +17,7 @@ use super::{ExitStatus, RATES_HZ};
 use crate::source::SourceEvent;
 
 mod cursor;
+mod past;
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -153,6 +154,7 @@ fn connect(model: &mut Model, hello: Hello) {
     }
     let epoch = model.live.as_ref().map_or(0, |live| live.epoch + 1);
     model.live = Some(Data::new(hello, epoch));
+    model.moments.clear();
     model.connection = Connection::Connecting;
     if model.frozen.is_none() {
         model.states.event = None;
@@ -166,8 +168,12 @@ fn on_frame(model: &mut Model, kind: Kind, payload: &[u8]) -> bool {
     let Some(live) = &mut model.live else {
         return false;
     };
+    let states = live.picture.states;
     match live.apply(kind, payload) {
         Ok(changed) => {
+            if live.picture.states > states {
+                model.moments.keep(live);
+            }
             if live.picture.states > 0 {
                 model.connection = Connection::Live;
             }
@@ -250,6 +256,11 @@ fn perform(model: &mut Model, action: Action) -> Commands {
             };
         }
         Action::Back => back(model),
+        Action::ScrubBack | Action::ScrubForward | Action::LeapBack | Action::LeapForward => {
+            return Commands::redraw_if(past::scrub(model, action));
+        }
+        Action::Baseline => past::set_baseline(model),
+        Action::Difference => past::toggle_difference(model),
         _ if model.overlay != Overlay::None => scroll_overlay(model, action),
         Action::Zoom | Action::Open => match model.screen {
             Screen::Overview => model.overview.zoomed = !model.overview.zoomed,
@@ -317,7 +328,8 @@ fn freeze(model: &mut Model) {
         live.events.set_capacity(events::FROZEN_CAPACITY);
     }
     let at_state = data.picture.states;
-    model.frozen = Some(Box::new(Frozen { data, at_state, stepped: [0; 4], steps: 0 }));
+    model.frozen =
+        Some(Box::new(Frozen { data, at_state, stepped: [0; 4], steps: 0, is_past: false }));
 }
 
 /// Undoes the innermost thing that can be undone.

@@ -152,12 +152,19 @@ fn badge(model: &Model) -> (String, Style) {
             let seconds = model.silence.map_or(0, |silence| silence.seconds);
             (format!("SILENT {seconds} s"), theme.badge(Hue::Vermillion))
         }
-        _ if paused => {
-            (format!("PAUSED +{}", format::count(model.behind())), theme.badge(Hue::Orange))
-        }
+        _ if paused => (paused_word(model), theme.badge(Hue::Orange)),
         Connection::Connecting => ("CONNECTING".to_owned(), theme.badge(Hue::Yellow)),
         Connection::Live if model.replay => ("REPLAY".to_owned(), theme.badge(Hue::Blue)),
         Connection::Live => ("LIVE".to_owned(), theme.badge(Hue::Green)),
+    }
+}
+
+/// What stands still: the present as it was, or a moment gone back to.
+fn paused_word(model: &Model) -> String {
+    if model.frozen.as_ref().is_some_and(|frozen| frozen.is_past) {
+        format!("PAST -{}", format::duration(model.ago_ns()))
+    } else {
+        format!("PAUSED +{}", format::count(model.behind()))
     }
 }
 
@@ -175,8 +182,16 @@ fn header(model: &Model, width: u16) -> Line<'static> {
     }
     let (word, style) = badge(model);
     items.push(vec![Span::styled(format!(" {word} "), style)]);
-    if model.frozen.is_some() && !word.starts_with("PAUSED") {
-        items.push(vec![Span::styled(" PAUSED ", theme.badge(Hue::Orange))]);
+    if let Some(frozen) = &model.frozen
+        && word != paused_word(model)
+    {
+        let paused = if frozen.is_past { paused_word(model) } else { "PAUSED".to_owned() };
+        items.push(vec![Span::styled(format!(" {paused} "), theme.badge(Hue::Orange))]);
+    }
+    if let (Some(shown), Some(before)) = (model.shown(), model.before()) {
+        let since = shown.picture.uptime_ns.abs_diff(before.picture.uptime_ns);
+        let words = format!(" {} {} ", theme.glyphs.difference, format::duration(since));
+        items.push(vec![Span::styled(words, theme.badge(Hue::Blue))]);
     }
     items.push(vec![Span::raw(format::hertz(model.rate_hz))]);
     let roomy = width >= 100;

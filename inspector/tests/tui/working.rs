@@ -98,3 +98,28 @@ fn styles() {
         insta::assert_snapshot!(format!("styles_map_{name}_60x15"), case.styles());
     }
 }
+
+#[test]
+fn past_and_differences() {
+    let past = |keys| Case::new(Stage::Live).keys(keys);
+    check("past_overview_120x36", &past(",,,").size(120, 36));
+    check("past_states_80x24", &past("1,,,5").size(80, 24));
+    // Ten seconds back, where the baseline is, and forward again.
+    for (screen, name) in [
+        ("1", "overview"),
+        ("2", "classes"),
+        ("3", "map"),
+        ("4", "heaps"),
+        ("5", "states"),
+        ("6", "large"),
+        ("7", "events"),
+        ("8", "lints"),
+    ] {
+        let keys = Box::leak(format!("<bD>{screen}").into_boxed_str());
+        check(&format!("difference_{name}_120x36"), &past(keys).size(120, 36));
+    }
+    check("difference_overview_ascii_80x24", &past("<bD>").ascii().size(80, 24));
+    check("difference_states_60x15", &past("<bD>5").size(60, 15));
+    check("difference_none_60x15", &past("2D").size(60, 15));
+    check("help_overview_120x50", &past("?").size(120, 50));
+}

@@ -48,7 +48,7 @@ pub fn hit(model: &Model, column: u16, row: u16) -> Option<Hit> {
             range.contains(&column).then_some(Hit::Column(shown))
         });
     }
-    let rows = model.classes.rows(data);
+    let rows = model.classes.rows(data, model.before());
     let height = table_height(model, area.height.saturating_sub(2));
     if line > height {
         return None;
@@ -75,12 +75,17 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
         class_detail::draw(buf, area, model, data, class);
         return;
     }
-    let rows = table.rows(data);
+    let before = model.before();
+    let rows = table.rows(data, before);
+    let (what, sorted_by) = match before {
+        None => ("Classes", table.sorted_by.title()),
+        Some(_) => ("Classes, differences", table.sorted_by.title_of_change()),
+    };
     let title = format!(
-        "Classes: {} of {}, by {} {}",
+        "{what}: {} of {}, by {} {}",
         rows.len(),
         data.figures.len(),
-        table.sorted_by.title(),
+        sorted_by,
         theme.glyphs.sorted[usize::from(!table.descending)]
     );
     let inner = paint::pane(buf, area, theme, paint::heading(theme, &title, true), true);
@@ -101,7 +106,11 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
             buf,
             inner,
             (1, 1),
-            "no class matches the filter (Esc clears it)",
+            if before.is_some() && !shows_filter(model) {
+                "no class differs from the baseline"
+            } else {
+                "no class matches the filter (Esc clears it)"
+            },
             theme.faint(),
         );
     }
@@ -115,7 +124,11 @@ fn draw_heading(buf: &mut Buffer, area: Rect, model: &Model, columns: &[Column])
     let (theme, table) = (&model.theme, &model.classes);
     let mut spans = Vec::new();
     for &column in columns {
-        let mut title = column.title().to_owned();
+        let title = match model.before() {
+            None => column.title(),
+            Some(_) => column.title_of_change(),
+        };
+        let mut title = title.to_owned();
         if column == table.sorted_by {
             title.push(theme.glyphs.sorted[usize::from(!table.descending)]);
         }
@@ -152,7 +165,8 @@ fn row_line(
     columns: &[Column],
     width: u16,
 ) -> Line<'static> {
-    let idle = row.figures.superblocks() == 0 && row.figures.record.empty == 0;
+    let is_difference = row.before.is_some();
+    let idle = row.figures.superblocks() == 0 && row.figures.record.empty == 0 && !is_difference;
     let mut spans = Vec::new();
     for &column in columns {
         let width = usize::from(column.width());
@@ -163,7 +177,10 @@ fn row_line(
             Column::Full if row.figures.record.full > 0 => theme.state(state::FULL),
             Column::Partial if row.figures.record.partial > 0 => theme.state(state::PARTIAL),
             Column::Active | Column::Full | Column::Partial | Column::Empty => theme.faint(),
-            _ if column.value(row).is_some_and(|value| value < 0.0) => theme.alarm(),
+            _ if is_difference && column.value(row) == Some(0.0) => theme.faint(),
+            _ if column.value(row).is_some_and(|value| value < 0.0) && !is_difference => {
+                theme.alarm()
+            }
             _ => Style::new(),
         };
         let is_bound = column == Column::Transitions && row.transitions_missed;

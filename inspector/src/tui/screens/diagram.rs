@@ -21,7 +21,7 @@ use ratatui::style::{Modifier, Style};
 use super::paint;
 use crate::format;
 use crate::tui::data::Data;
-use crate::tui::edge::Edge;
+use crate::tui::edge::{Edge, EdgeCounts};
 use crate::tui::theme::Theme;
 use lfalloc_protocol::message::state;
 
@@ -50,6 +50,19 @@ pub struct Emphasis {
     pub event: Option<Edge>,
     /// Superblocks that came to each state by single steps.
     pub stepped: [i64; 4],
+    /// What differences are taken to, while they are shown.
+    pub before: Option<Before>,
+}
+
+/// What was counted at the baseline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// Transitions seen.
+    pub edges: EdgeCounts,
+    /// Superblocks by state.
+    pub counts: [u64; 4],
+    /// Bytes of them.
+    pub bytes: [i64; 4],
 }
 
 /// Everything that drawing one part needs.
@@ -127,7 +140,19 @@ impl Canvas<'_> {
         let history = &self.data.history;
         let at_least = self.theme.at_least(history.edges_missed());
         let rate = format!(" {at_least}{}/s", format::rate(history.edge_rate(edge)));
-        let total = format!(", {}", format::count(self.data.edges.get(edge)));
+        let seen = self.data.edges.get(edge);
+        let total = match self.emphasis.before {
+            None => format!(", {}", format::count(seen)),
+            // Of differences the count is what matters, and stands alone where there is no room for both.
+            Some(before) => {
+                let change = seen.wrapping_sub(before.edges.get(edge)).cast_signed();
+                format!(", {at_least}{}", format::count_change(change))
+            }
+        };
+        let fits = rate.chars().count() + total.chars().count() + 7 <= usize::from(room);
+        if self.emphasis.before.is_some() && !fits {
+            return total.replace(", ", " ") + " ";
+        }
         let room = rate.chars().count() + total.len() + 7 <= usize::from(room);
         if room { rate + &total + " " } else { rate + " " }
     }
@@ -300,6 +325,12 @@ impl Canvas<'_> {
             self.frame((x, y), (self.width, height), style);
             let inner = usize::from(self.width - 2);
             let mut count = format::thousands(counts[place]);
+            let mut size = format::bytes(bytes[place]);
+            if let Some(before) = self.emphasis.before {
+                let change = counts[place].wrapping_sub(before.counts[place]).cast_signed();
+                count = format!("{count} ({})", format::count_change(change));
+                size = format::bytes_change(bytes[place].saturating_sub(before.bytes[place]));
+            }
             if self.emphasis.stepped[place] != 0 {
                 let change = self.emphasis.stepped[place];
                 let (long, short) = (format!(" {change:+} stepped"), format!(" ({change:+})"));
@@ -310,7 +341,7 @@ impl Canvas<'_> {
             let lines = [
                 (format!("{}  {}", self.theme.state_mark(code), state::name(code)), style),
                 (count, self.theme.strong()),
-                (format::bytes(bytes[place]), Style::new()),
+                (size, Style::new()),
                 (story.to_owned(), self.theme.faint()),
             ];
             let shown = lines.into_iter().take(usize::from(height - 2));

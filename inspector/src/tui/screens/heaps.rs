@@ -91,14 +91,14 @@ pub const TERMS: &[Term] = &[
         "alloc/s",
         "Blocks handed out from this heap.",
         "per second",
-        "Difference of the heap's counter over the last seconds.",
+        "Difference of the heap's counter over the last seconds, or since the baseline while differences are shown.",
     ),
     term(
         &["heap frees"],
         "free/s",
         "Blocks given back by threads that ran on this heap's processor, whichever heap they came from.",
         "per second",
-        "Difference of the heap's counter over the last seconds.",
+        "Difference of the heap's counter over the last seconds, or since the baseline while differences are shown.",
     ),
     term(
         &["refills", "refill", "refill/s"],
@@ -106,14 +106,14 @@ pub const TERMS: &[Term] = &[
         "How often the heap reserved new blocks: credits taken from the anchor, or a superblock installed. Each costs a \
          compare-and-swap more than an allocation that finds credits.",
         "per second",
-        "Difference of the heap's counter over the last seconds.",
+        "Difference of the heap's counter over the last seconds, or since the baseline while differences are shown.",
     ),
     term(
         &["ran dry", "dry", "dry/s"],
         "dry/s",
         "How often an allocation found no active superblock and had to look in the partial list, or take a new one.",
         "per second",
-        "Difference of the heap's counter over the last seconds.",
+        "Difference of the heap's counter over the last seconds, or since the baseline while differences are shown.",
     ),
     term(
         &["ran dry ever"],
@@ -213,7 +213,7 @@ fn rows(model: &Model, data: &Data) -> Vec<Row> {
     for (&(class, heap), counter) in &data.picture.counters {
         let sum = sums.entry(key(class, heap)).or_default();
         *sum.dried.get_or_insert(0) += counter.ran_dry;
-        if let Some(rates) = data.heap_rates(class, heap) {
+        if let Some(rates) = data.heap_rates(class, heap, model.before()) {
             let sums = sum.rates.get_or_insert([0.0; 4]);
             for (sum, rate) in sums.iter_mut().zip(rates) {
                 *sum += rate;
@@ -300,7 +300,8 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
         Group::Heap => "processors",
         Group::Class => "classes",
     };
-    let title = format!("Heaps: {} {of} (v: by header, processor, class)", rows.len());
+    let since = if model.before().is_some() { ", rates since the baseline" } else { "" };
+    let title = format!("Heaps: {} {of} (v: by header, processor, class){since}", rows.len());
     paint::pane(buf, area, theme, paint::heading(theme, &title, true), true);
     let credits: u64 = data.picture.heaps.iter().map(|heap| u64::from(heap.credits)).sum();
     let mut text = format!(

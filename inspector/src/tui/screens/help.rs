@@ -25,8 +25,8 @@ pub fn lines(model: &Model) -> Vec<Line<'static>> {
     let theme = &model.theme;
     let width = usize::from(width(model));
     let mut lines = Vec::new();
-    let mut group = |title: &str, scope: Scope| {
-        let mut bindings = TABLE.iter().filter(|binding| binding.scope == scope).peekable();
+    let mut group = |title: &str, belongs: &dyn Fn(Scope) -> bool| {
+        let mut bindings = TABLE.iter().filter(|binding| belongs(binding.scope)).peekable();
         if bindings.peek().is_none() {
             return;
         }
@@ -38,10 +38,12 @@ pub fn lines(model: &Model) -> Vec<Line<'static>> {
             lines.extend(binding_lines(theme, binding, width));
         }
     };
-    group(&format!("On {}", model.screen.title()), Scope::On(model.screen));
-    group("Everywhere", Scope::Everywhere);
-    for screen in Screen::ALL.into_iter().filter(|&screen| screen != model.screen) {
-        group(&format!("On {}", screen.title()), Scope::On(screen));
+    let on = |screen: Screen| move |scope: Scope| scope == Scope::On(screen);
+    let here = model.screen;
+    group(&format!("On {}", here.title()), &on(here));
+    group("Everywhere", &|scope| !matches!(scope, Scope::On(_)) && scope.includes(here));
+    for screen in Screen::ALL.into_iter().filter(|&screen| screen != here) {
+        group(&format!("On {}", screen.title()), &on(screen));
     }
     lines.push(Line::default());
     lines.extend(legend(theme, width));

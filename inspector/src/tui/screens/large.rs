@@ -102,7 +102,9 @@ pub fn figure(model: &Model) -> Figure {
 }
 
 fn rows(model: &Model, data: &Data) -> Vec<Row> {
-    let rows = data.picture.large.values().map(|record| row(model, record)).collect();
+    let is_new = |record: &&LargeRecord| model.before().is_none_or(|then| is_new(record, then));
+    let rows = data.picture.large.values().filter(is_new).map(|record| row(model, record));
+    let rows = rows.collect();
     model.large.list.arrange(COLUMNS, rows, |row, word| {
         row.cells[5].starts_with(word) || row.cells[1].contains(word)
     })
@@ -132,6 +134,15 @@ fn row(model: &Model, record: &LargeRecord) -> Row {
     }
 }
 
+/// Whether the block was not there, or not what it is now, in `before`. A descriptor is used again for later blocks.
+fn is_new(record: &LargeRecord, before: &Data) -> bool {
+    before.picture.large.get(&record.id).is_none_or(|then| {
+        (then.address, then.bytes, then.cached) != (record.address, record.bytes, record.cached)
+            // Younger than the baseline is long ago: another block at the same place.
+            || record.age_ns < then.age_ns
+    })
+}
+
 fn inside(area: Rect) -> Rect {
     Rect {
         x: area.x + 1,
@@ -145,10 +156,17 @@ fn inside(area: Rect) -> Rect {
 pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     let theme = &model.theme;
     let rows = rows(model, data);
-    let title = format!("Large: {} of {} blocks", rows.len(), data.picture.large.len());
+    let title = match model.before() {
+        None => format!("Large: {} of {} blocks", rows.len(), data.picture.large.len()),
+        Some(before) => {
+            let gone = before.picture.large.values().filter(|record| is_new(record, data)).count();
+            format!("Large, differences: {} came since the baseline, {gone} went", rows.len())
+        }
+    };
     paint::pane(buf, area, theme, paint::heading(theme, &title, true), true);
     let kept = data.picture.large.values().filter(|record| record.cached).count();
-    let [allocations, frees] = data.large_rates().map_or([None; 2], |rates| rates.map(Some));
+    let [allocations, frees] =
+        data.large_rates(model.before()).map_or([None; 2], |rates| rates.map(Some));
     let texts = [
         format!(
             "live {} in {}, kept for reuse {} in {kept} of 16",
@@ -170,7 +188,11 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     for (row, text) in (0..).zip(texts) {
         paint::line(buf, within, row, &Line::styled(text, theme.faint()));
     }
-    let words = ("no large block: nothing above 128 KiB is held or kept", "bytes>1m");
+    let nothing = match model.before() {
+        None => "no large block: nothing above 128 KiB is held or kept",
+        Some(_) => "no large block came since the baseline",
+    };
+    let words = (nothing, "bytes>1m");
     list::draw(buf, inside(area), theme, &model.large.list, COLUMNS, &rows, words);
 }
 

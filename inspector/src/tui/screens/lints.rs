@@ -51,7 +51,10 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     let theme = &model.theme;
     let findings: Vec<&Finding> = data.lints.findings().collect();
     let raised = data.lints.raised().count();
-    let title = format!("Lints: {raised} found");
+    let title = match model.before() {
+        None => format!("Lints: {raised} found"),
+        Some(_) => format!("Lints, differences: {raised} found"),
+    };
     let inner = paint::pane(buf, area, theme, paint::heading(theme, &title, true), true);
     if findings.is_empty() {
         paint::text(buf, inner, (1, 0), "nothing is amiss; looked for:", theme.good());
@@ -73,7 +76,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
             row,
             &Line::from(vec![
                 Span::styled(format!(" {:<21}", finding.lint.name()), style),
-                Span::styled(format!("{:>9}  ", format::bytes(finding.bytes)), theme.strong()),
+                Span::styled(format!("{:>9}  ", bytes(model, finding)), theme.strong()),
                 Span::styled(state, theme.faint()),
             ]),
         );
@@ -92,6 +95,13 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
             paint::line(buf, below, row, &line);
         }
     }
+}
+
+/// What the finding is about, or by how much that has changed.
+fn bytes(model: &Model, finding: &Finding) -> String {
+    let Some(before) = model.before() else { return format::bytes(finding.bytes) };
+    let then = before.lints.findings().find(|then| then.lint == finding.lint);
+    format::bytes_change(finding.bytes.saturating_sub(then.map_or(0, |then| then.bytes)))
 }
 
 fn story(theme: &Theme, finding: &Finding, width: u16) -> Vec<Line<'static>> {

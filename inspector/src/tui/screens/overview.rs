@@ -10,9 +10,23 @@ use crate::format;
 use crate::tui::class_table::{ClassTable, Column, Row};
 use crate::tui::data::Data;
 use crate::tui::figure::{Figure, Pane};
+use crate::tui::glossary::Term;
 use crate::tui::model::{Model, OverviewCursor};
 use crate::tui::theme::{Hue, Theme};
 use lfalloc_protocol::message::state;
+
+/// What the viewer keeps.
+pub const HISTORY: Term = Term {
+    words: &["history", "past", "scrub", "baseline", "difference"],
+    title: "history",
+    what: "Past states that this viewer keeps: `,` and `.` go through them, `<` and `>` ten seconds at a time, on every screen. `b` \
+           makes what is shown the baseline, `D` shows the differences to it.",
+    unit: "how far back, how many, and their memory",
+    how: "A state each quarter of a second, or each second with more than 10,000 superblocks; ten minutes, and 32 MiB. What is over \
+          goes where it is missed least: the older, the sparser. Superblocks go before the other figures, and the Map skips \
+          states without them.",
+    exact: "Each is a state as it was told.",
+};
 
 /// Which panes are on screen, and where. What does not fit is shown alone when the cursor is there.
 #[must_use]
@@ -63,7 +77,10 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     let alone = panes.len() == 1;
     for (pane, area) in panes {
         let focused = pane == model.overview.pane;
-        let mut title = pane.title().to_owned();
+        let mut title = match pane {
+            Pane::Worst if model.before().is_some() => "Most waste since the baseline".to_owned(),
+            _ => pane.title().to_owned(),
+        };
         if alone {
             let place = Pane::ALL.iter().position(|&other| other == pane).unwrap_or(0);
             title = format!("{title} ({} of {}, h l for others)", place + 1, Pane::ALL.len());
@@ -85,10 +102,13 @@ fn selected(model: &Model, pane: Pane) -> Option<Figure> {
 fn draw_pane(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, pane: Pane) {
     let (theme, selected) = (&model.theme, selected(model, pane));
     match pane {
-        Pane::Parts => parts_bar::draw(buf, area, theme, &data.picture, selected),
-        Pane::States => draw_states(buf, area, theme, data, selected),
-        Pane::Worst => draw_worst(buf, area, theme, data, selected),
-        Pane::Books => draw_books(buf, area, theme, data, selected),
+        Pane::Parts => {
+            let before = model.before().map(|before| &before.picture);
+            parts_bar::draw(buf, area, theme, &data.picture, before, selected);
+        }
+        Pane::States => draw_states(buf, area, model, data, selected),
+        Pane::Worst => draw_worst(buf, area, model, data, selected),
+        Pane::Books => draw_books(buf, area, model, data, selected),
         Pane::Fragmentation => charts::draw_fragmentation(buf, area, theme, data),
         Pane::Occupancy => charts::draw_occupancy(buf, area, theme, data, selected),
     }
@@ -116,7 +136,10 @@ fn label(
     [named(theme, figure, selected, name), Span::raw(padding)]
 }
 
-fn draw_states(buf: &mut Buffer, area: Rect, theme: &Theme, data: &Data, selected: Option<Figure>) {
+fn draw_states(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, selected: Option<Figure>) {
+    let theme = &model.theme;
+    let before = model.before();
+    let before = before.map(|then| (then.picture.superblocks_by_state(), then.bytes_by_state()));
     let counts = data.picture.superblocks_by_state();
     let bytes = data.bytes_by_state();
     let all: u64 = counts.iter().sum();
@@ -127,9 +150,15 @@ fn draw_states(buf: &mut Buffer, area: Rect, theme: &Theme, data: &Data, selecte
         let mut spans =
             vec![Span::styled(format!("{} ", theme.state_mark(code)), theme.state(code))];
         spans.extend(label(theme, Figure::State(code), selected, state::name(code), 8));
-        spans
-            .push(Span::styled(format!("{:>9}", format::thousands(counts[place])), theme.strong()));
-        spans.push(Span::raw(format!(" {:>9}", format::bytes(bytes[place]))));
+        let (count, size) = match before {
+            None => (format::thousands(counts[place]), format::bytes(bytes[place])),
+            Some((counts_then, bytes_then)) => (
+                format::count_change(counts[place].wrapping_sub(counts_then[place]).cast_signed()),
+                format::bytes_change(bytes[place].saturating_sub(bytes_then[place])),
+            ),
+        };
+        spans.push(Span::styled(format!("{count:>9}"), theme.strong()));
+        spans.push(Span::raw(format!(" {size:>9}")));
         spans.push(Span::styled(format!(" {:>6}", format::percent(share)), theme.faint()));
         paint::line(buf, area, row, &Line::from(spans));
         row += 1;
@@ -157,7 +186,8 @@ fn per_operation(share: Option<f64>) -> String {
     share.map(|share| format!("  {:.2} in 1000", share * 1000.0)).unwrap_or_default()
 }
 
-fn draw_worst(buf: &mut Buffer, area: Rect, theme: &Theme, data: &Data, selected: Option<Figure>) {
+fn draw_worst(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, selected: Option<Figure>) {
+    let theme = &model.theme;
     let heading = Line::from(vec![
         named(theme, Figure::ClassWaste, selected, "    block      waste"),
         Span::styled("    util   EXT%", Style::new()),
@@ -165,17 +195,22 @@ fn draw_worst(buf: &mut Buffer, area: Rect, theme: &Theme, data: &Data, selected
     .style(theme.faint());
     paint::line(buf, area, 0, &heading);
     let rows: Vec<Row> = ClassTable::default()
-        .rows(data)
+        .rows(data, model.before())
         .into_iter()
-        .filter(|row| row.figures.waste_bytes() != 0)
+        .filter(|row| Column::Waste.value(row) != Some(0.0))
         .take(usize::from(area.height.saturating_sub(1)))
         .collect();
     if rows.is_empty() {
-        paint::text(buf, area, (1, 1), "no class has a superblock", theme.faint());
+        let text = match model.before() {
+            None => "no class has a superblock",
+            Some(_) => "no class wastes more or less",
+        };
+        paint::text(buf, area, (1, 1), text, theme.faint());
     }
-    let most = rows.first().map_or(1, |row| row.figures.waste_bytes()).max(1);
+    let waste = |row: &Row| Column::Waste.value(row).unwrap_or(0.0);
+    let most = rows.iter().map(|row| waste(row).abs()).fold(1.0, f64::max);
     for (place, row) in (1..).zip(&rows) {
-        let waste = row.figures.waste_bytes();
+        let waste = waste(row);
         let text = format!(
             "{:>9}  {:>9}  {:>6} {:>6} ",
             Column::Block.text(row),
@@ -184,14 +219,18 @@ fn draw_worst(buf: &mut Buffer, area: Rect, theme: &Theme, data: &Data, selected
             Column::External.text(row),
         );
         let used = text.chars().count() as u16;
-        let style = if waste < 0 { theme.alarm() } else { Style::new() };
+        let is_odd = waste < 0.0 && row.before.is_none();
+        let style = if is_odd { theme.alarm() } else { Style::new() };
         paint::text(buf, area, (0, place), &text, style);
-        let bar = plot::bar(theme, waste as f64 / most as f64, area.width.saturating_sub(used));
-        paint::text(buf, area, (used, place), &bar, theme.hue(Hue::Yellow));
+        let bar = plot::bar(theme, waste.abs() / most, area.width.saturating_sub(used));
+        // Less waste than before is good news.
+        let hue = if waste < 0.0 { Hue::Green } else { Hue::Yellow };
+        paint::text(buf, area, (used, place), &bar, theme.hue(hue));
     }
 }
 
-fn draw_books(buf: &mut Buffer, area: Rect, theme: &Theme, data: &Data, selected: Option<Figure>) {
+fn draw_books(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, selected: Option<Figure>) {
+    let theme = &model.theme;
     let end = &data.picture.end;
     let balance = data.picture.books_balance().unwrap_or(0);
     let (verdict, verdict_style) = match (balance, end.consistent) {
@@ -204,7 +243,17 @@ fn draw_books(buf: &mut Buffer, area: Rect, theme: &Theme, data: &Data, selected
     } else {
         (format!("no, {}", format::attempts(end.attempts)), theme.hue(Hue::Yellow))
     };
-    let held = end.allocations_after.wrapping_sub(end.frees_after).cast_signed();
+    let held = |data: &Data| {
+        let end = &data.picture.end;
+        end.allocations_after.wrapping_sub(end.frees_after).cast_signed()
+    };
+    let held = match model.before() {
+        None => signed_thousands(held(data)),
+        Some(before) => format::count_change(held(data).wrapping_sub(held(before))),
+    };
+    let (moments, reach_ns) = model.moments.reach();
+    let kept = i64::try_from(model.moments.bytes()).unwrap_or(i64::MAX);
+    let kept = format!("{}, {moments} of {}", format::duration(reach_ns), format::bytes(kept));
     let cost = agent_cost(data).join(" CPU, ");
     let missed = data.drops().saturating_add(end.transitions_dropped);
     let mut raised = data.lints.raised();
@@ -217,10 +266,11 @@ fn draw_books(buf: &mut Buffer, area: Rect, theme: &Theme, data: &Data, selected
         (Figure::Balance, "parts", verdict, verdict_style),
         (Figure::Consistent, "consistent", consistent, consistent_style),
         (Figure::InHand, "in hand", format::thousands(end.in_hand), Style::new()),
-        (Figure::Difference, "alloc-frees", signed_thousands(held), Style::new()),
+        (Figure::Difference, "alloc-frees", held, Style::new()),
         (Figure::Missed, "events lost", format::thousands(missed), Style::new()),
         (Figure::AgentCost, "agent", cost, Style::new()),
         (Figure::Term(&lints::TERMS[0]), "lints", findings, findings_style),
+        (Figure::Term(&HISTORY), "history", kept, Style::new()),
     ];
     for (row, (figure, name, value, style)) in (0..).zip(lines) {
         let mut spans: Vec<Span<'static>> = label(theme, figure, selected, name, 12).into();

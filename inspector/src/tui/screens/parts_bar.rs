@@ -58,9 +58,15 @@ pub fn draw(
     area: Rect,
     theme: &Theme,
     picture: &Picture,
+    before: Option<&Picture>,
     selected: Option<Figure>,
 ) {
-    paint::line(buf, area, 0, &summary(theme, picture, selected, area.width));
+    let line = match before {
+        None => summary(theme, picture, selected, area.width),
+        Some(before) => change(theme, picture, before, selected),
+    };
+    paint::line(buf, area, 0, &line);
+    let before = before.map(|before| self::parts(&before.parts));
     let parts = parts(&picture.parts);
     draw_bar(buf, area, theme, picture, &parts);
     let columns = legend_columns(area.width);
@@ -75,7 +81,15 @@ pub fn draw(
             height: area.height,
         };
         let entry = entry.intersection(area);
-        let line = legend(theme, part, picture.parts.mapped, selected == Some(part.figure));
+        let before = before.as_ref().map(|before| before[usize::from(place)].bytes);
+        let bytes = match before {
+            None => format::bytes(part.bytes),
+            Some(before) => format::bytes_change(part.bytes.saturating_sub(before)),
+        };
+        // A change has no share.
+        let share = before.is_none().then(|| fraction(part.bytes, picture.parts.mapped));
+        let share = share.map_or(String::new(), format::percent);
+        let line = legend(theme, part, &bytes, &share, selected == Some(part.figure));
         paint::line(buf, entry, 3 + row, &line);
     }
 }
@@ -119,6 +133,30 @@ fn summary(
     Line::from(spans)
 }
 
+/// What has changed since `before`.
+fn change(
+    theme: &Theme,
+    picture: &Picture,
+    before: &Picture,
+    selected: Option<Figure>,
+) -> Line<'static> {
+    let change =
+        |now: i64, then: i64| format!(" {}", format::bytes_change(now.saturating_sub(then)));
+    let mapped = change(picture.parts.mapped, before.parts.mapped);
+    let rss = |picture: &Picture| picture.rss_bytes.and_then(|rss| i64::try_from(rss).ok());
+    let rss = rss(picture).zip(rss(before));
+    let rss = rss.map_or(" not known".to_owned(), |(now, then)| change(now, then));
+    let since = picture.uptime_ns.saturating_sub(before.uptime_ns);
+    Line::from(vec![
+        label(theme, "mapped", selected == Some(Figure::Mapped)),
+        Span::styled(mapped, theme.strong()),
+        Span::raw("   "),
+        label(theme, "RSS", selected == Some(Figure::Resident)),
+        Span::styled(rss, theme.strong()),
+        Span::styled(format!(" in {}; the bar shows now", format::duration(since)), theme.faint()),
+    ])
+}
+
 fn swatch(theme: &Theme, part: &Part) -> Span<'static> {
     let fill = fill(theme, part);
     if theme.colored() && !theme.glyphs.ascii {
@@ -132,19 +170,17 @@ fn fill(theme: &Theme, part: &Part) -> char {
     if theme.glyphs.ascii { part.fill.1 } else { part.fill.0 }
 }
 
-fn legend(theme: &Theme, part: &Part, mapped: i64, selected: bool) -> Line<'static> {
+fn legend(theme: &Theme, part: &Part, bytes: &str, share: &str, selected: bool) -> Line<'static> {
     let style = if part.bytes < 0 { theme.alarm() } else { Style::new() };
     let name = label(theme, part.name, selected);
-    let padding = " ".repeat(10_usize.saturating_sub(part.name.chars().count()));
+    // A change has a sign, for which the names leave room but one.
+    let padding = " ".repeat(11_usize.saturating_sub(part.name.chars().count()));
     Line::from(vec![
         swatch(theme, part),
         Span::raw(" "),
         name,
-        Span::styled(format!("{padding} {:>8}", format::bytes(part.bytes)), style),
-        Span::styled(
-            format!(" {:>6}", format::percent(fraction(part.bytes, mapped))),
-            theme.faint(),
-        ),
+        Span::styled(format!("{padding}{bytes:>8}"), style),
+        Span::styled(format!(" {share:>6}"), theme.faint()),
     ])
 }
 

@@ -58,7 +58,8 @@ fn picture_title(model: &Model, data: &Data) -> Line<'static> {
     } else if let Some(edge) = model.states.edge {
         format!("{} {to} {}", state::name(edge.from()), state::name(edge.to()))
     } else {
-        "superblocks in each state, transitions a second, and seen in all".to_owned()
+        let seen = if model.before().is_some() { "since the baseline" } else { "seen in all" };
+        format!("superblocks in each state, transitions a second, and {seen}")
     };
     let title = format!("State diagram: {}", words.trim_end());
     paint::heading(&model.theme, &title, false)
@@ -77,21 +78,31 @@ fn emphasis(model: &Model) -> diagram::Emphasis {
         picked: model.states.edge,
         event: model.event_edge(),
         stepped: model.frozen.as_ref().map_or([0; 4], |frozen| frozen.stepped),
+        before: model.before().map(|before| diagram::Before {
+            edges: before.edges,
+            counts: before.picture.superblocks_by_state(),
+            bytes: before.bytes_by_state(),
+        }),
     }
 }
 
 /// The diagram in words, for terminals that are too small to draw it.
 fn draw_list(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     let theme = &model.theme;
+    let emphasis = emphasis(model);
     let counts = data.picture.superblocks_by_state();
     let mut spans = Vec::new();
     for code in [state::ACTIVE, state::FULL, state::PARTIAL, state::EMPTY] {
         spans.push(Span::styled(format!("{} ", theme.state_mark(code)), theme.state(code)));
-        spans.push(Span::styled(format::thousands(counts[usize::from(code)]), theme.strong()));
-        spans.push(Span::raw("   "));
+        let count = counts[usize::from(code)];
+        spans.push(Span::styled(format::thousands(count), theme.strong()));
+        let change = emphasis.before.map_or(String::new(), |before| {
+            let change = count.wrapping_sub(before.counts[usize::from(code)]).cast_signed();
+            format!(" ({})", format::count_change(change))
+        });
+        spans.push(Span::raw(format!("{change}   ")));
     }
     paint::line(buf, area, 0, &Line::from(spans));
-    let emphasis = emphasis(model);
     for (row, edge) in (1..).zip(Edge::ALL) {
         let mut spans = vec![
             Span::styled(format!("{:<7}", state::name(edge.from())), theme.state(edge.from())),
@@ -99,8 +110,14 @@ fn draw_list(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
             Span::styled(format!("{:<7}", state::name(edge.to())), theme.state(edge.to())),
         ];
         let at_least = theme.at_least(data.history.edges_missed());
-        let rate = format!("{at_least}{}", format::rate(data.history.edge_rate(edge)));
-        spans.push(Span::styled(format!(" {rate:>7}/s "), theme.strong()));
+        let rate = match emphasis.before {
+            None => format!("{at_least}{}/s", format::rate(data.history.edge_rate(edge))),
+            Some(before) => {
+                let change = data.edges.get(edge).wrapping_sub(before.edges.get(edge));
+                format::count_change(change.cast_signed())
+            }
+        };
+        spans.push(Span::styled(format!(" {rate:>9} "), theme.strong()));
         spans.push(Span::raw(format!("{} ", edge.procedure())));
         spans.push(Span::styled(edge.paragraph(), theme.faint()));
         paint::line(buf, area, row, &Line::from(spans));

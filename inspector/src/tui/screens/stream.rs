@@ -59,6 +59,9 @@ fn selected(model: &Model) -> Option<Entry> {
 /// Gaps are shown whatever the filter: what is lost might have matched.
 fn admits(model: &Model, data: &Data, entry: &Entry) -> bool {
     let Entry::Transition(record) = entry else { return true };
+    if model.before().is_some_and(|before| record.uptime_ns <= before.picture.uptime_ns) {
+        return false;
+    }
     let filter = &model.stream.filter;
     if filter.is_idle() {
         return true;
@@ -119,7 +122,8 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     };
     let rates = data.history.rates();
     let title = format!(
-        "Events: {} kept, {} missed, {}/s, {following}",
+        "{}: {} kept, {} missed, {}/s, {following}",
+        if model.before().is_some() { "Events since the baseline" } else { "Events" },
         format::thousands(log.end() - log.first()),
         format::thousands(log.missed_total()),
         format::rate(rates.transitions)

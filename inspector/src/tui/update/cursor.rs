@@ -27,7 +27,8 @@ pub(super) fn on_overview(model: &mut Model, action: Action) {
 pub(super) fn on_classes(model: &mut Model, action: Action) {
     let columns = Column::fitting(model.size.0.saturating_sub(2));
     let page = usize::from(view::page_height(model));
-    let rows = model.shown().map(|data| model.classes.rows(data)).unwrap_or_default();
+    let rows =
+        model.shown().map(|data| model.classes.rows(data, model.before())).unwrap_or_default();
     let table = &mut model.classes;
     if table.open.is_some() {
         return;

@@ -72,7 +72,7 @@ impl Bench {
     }
 
     fn rows(&self) -> Vec<Row> {
-        self.model.classes.rows(self.model.shown().expect("a state"))
+        self.model.classes.rows(self.model.shown().expect("a state"), self.model.before())
     }
 }
 
@@ -113,6 +113,112 @@ fn space_freezes_the_view_while_the_history_fills() {
     bench.press(" ");
     assert_eq!(bench.model.shown().expect("live").picture.states, 8);
     assert_eq!(bench.model.behind(), 0);
+}
+
+#[test]
+fn the_past_is_gone_back_to_and_forward_to_the_present() {
+    // The made-up clock goes on by the interval of its states.
+    let mut bench = Bench::after(12);
+    let then: Vec<_> = {
+        let shown = bench.model.shown().expect("live");
+        vec![(shown.picture.parts, shown.figures.clone())]
+    };
+    bench.advance(6);
+    bench.press(",");
+    let shown = |bench: &Bench| bench.model.shown().expect("a state").picture.states;
+    assert_eq!(shown(&bench), 17, "the state before");
+    bench.press(",,,,,");
+    assert_eq!((shown(&bench), bench.model.behind()), (12, 6));
+    let data = bench.model.shown().expect("a state");
+    assert_eq!(vec![(data.picture.parts, data.figures.clone())], then);
+    assert_eq!(data.history.samples().len(), 12, "the history until then");
+    let until = data.picture.uptime_ns;
+    let late = |number| matches!(data.events.get(number), Some(Entry::Transition(t)) if t.uptime_ns > until);
+    assert!(!(data.events.first()..data.events.end()).any(late), "the events until then");
+    assert!(data.history.rates().allocations.is_some());
+    bench.advance(2);
+    assert_eq!(shown(&bench), 12, "it stands still");
+    bench.press("..");
+    assert_eq!(shown(&bench), 14);
+    bench.press("......");
+    assert_eq!(shown(&bench), 20, "the present, frozen");
+    bench.press(" ");
+    bench.advance(1);
+    assert_eq!(shown(&bench), 21, "live again");
+    bench.press("<");
+    assert_eq!(shown(&bench), 1, "as far back as there is");
+    assert_eq!(bench.ask(","), Commands::NOTHING, "nothing before");
+    bench.press(">");
+    assert_eq!(shown(&bench), 21);
+}
+
+#[test]
+fn on_states_the_same_keys_step_through_events_and_on_from_the_past() {
+    let mut bench = Bench::after(10);
+    bench.press("1,,,");
+    let state = bench.model.shown().expect("a state").picture.states;
+    assert_eq!(state, 7);
+    let end = bench.model.shown().expect("a state").events.end();
+    bench.press("5.");
+    assert_eq!(bench.model.states.event, Some(end), "the first event after that state");
+    assert_eq!(bench.model.frozen.as_ref().map(|frozen| frozen.steps), Some(1));
+    assert_eq!(bench.model.shown().expect("a state").picture.states, state);
+}
+
+#[test]
+fn the_past_of_another_connection_is_gone() {
+    let mut bench = Bench::after(5);
+    let hello = bench.hello();
+    bench.press(",");
+    assert!(bench.say(SourceEvent::Connected(hello)).redraw);
+    bench.press(",");
+    assert_eq!(bench.model.shown().map(|shown| shown.picture.states), Some(4), "as it was frozen");
+    bench.press(" ,");
+    assert!(bench.model.shown().is_none(), "nothing is told of the new one yet");
+}
+
+#[test]
+fn differences_are_to_the_baseline_on_every_screen() {
+    let mut bench = Bench::after(4);
+    bench.press("b");
+    assert!(bench.model.before().is_none(), "not shown yet");
+    bench.press("D");
+    assert!(bench.rows().is_empty(), "nothing differs from itself");
+    bench.advance(4);
+    let rows = bench.rows();
+    assert!(!rows.is_empty());
+    let sum = |rows: &[Row], column: Column| -> f64 {
+        rows.iter().filter_map(|row| column.value(row)).sum()
+    };
+    let live =
+        |data: &Data| data.picture.classes.iter().map(|class| class.live_blocks).sum::<i64>();
+    let (now, then) = (bench.live(), bench.model.before().expect("shown"));
+    assert_eq!(sum(&rows, Column::Live), (live(now) - live(then)) as f64);
+    let allocations =
+        |data: &Data| -> u64 { data.picture.classes.iter().map(|class| class.allocations).sum() };
+    assert_eq!(sum(&rows, Column::Allocations), (allocations(now) - allocations(then)) as f64);
+    bench.press("D");
+    assert!(bench.model.before().is_none());
+    bench.press("D,,,,,");
+    let (shown, before) = (bench.model.shown().expect("a state"), bench.model.before());
+    assert!(shown.picture.uptime_ns < before.expect("shown").picture.uptime_ns, "backwards, too");
+    let hello = bench.hello();
+    let _ = bench.say(SourceEvent::Connected(hello));
+    bench.press(" ");
+    bench.source = SyntheticSource::new(Synthetic { superblocks: 5, ..Synthetic::default() });
+    let _ = bench.source.poll(Duration::ZERO);
+    bench.advance(2);
+    assert!(bench.model.before().is_none(), "another program has another baseline");
+}
+
+#[test]
+fn without_a_baseline_the_present_becomes_it() {
+    let mut bench = Bench::after(3);
+    bench.press("D");
+    assert_eq!(bench.model.before().map(|before| before.picture.states), Some(3));
+    let mut early = Bench::new();
+    early.press("bD,.<>");
+    assert!(early.model.before().is_none());
 }
 
 #[test]

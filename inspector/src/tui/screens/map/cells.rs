@@ -6,6 +6,8 @@
 //! | ACTIVE, PARTIAL without a live block | |
 //! | EMPTY | ready for any class of its size |
 
+use std::cmp::Ordering;
+
 use lfalloc_protocol::message::state;
 use ratatui::layout::Rect;
 
@@ -50,6 +52,22 @@ impl Order {
     }
 }
 
+/// What has become of a superblock since the baseline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Change {
+    /// Nothing, or differences are not shown.
+    #[default]
+    Same,
+    /// As much is live as was, but it has changed meanwhile.
+    Stirred,
+    /// Less is live.
+    Emptier,
+    /// More is live.
+    Fuller,
+    /// It was not mapped, or of another class or age.
+    New,
+}
+
 /// A superblock with what orders and cells need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Member {
@@ -57,6 +75,8 @@ pub(super) struct Member {
     pub(super) state: u8,
     /// In thousandths of its blocks.
     pub(super) live: u16,
+    /// Since the baseline.
+    pub(super) change: Change,
 }
 
 impl Member {
@@ -84,13 +104,32 @@ fn live_thousandths(data: &Data, record: &Superblock) -> u16 {
     u16::try_from(if live > 0 { share.max(1) } else { 0 }).unwrap_or(1000)
 }
 
-/// The superblocks that the filter admits, in order.
-pub(super) fn members(cursor: &Cursor, data: &Data) -> Vec<Member> {
+fn change(data: &Data, record: &Superblock, before: &Data) -> Change {
+    // Clocks of the two are the same; the age is told to the microsecond or so.
+    const SAME_AGE_NS: u64 = 1_000_000;
+    let is_same = |then: &&Superblock| {
+        then.class == record.class && then.since_ns.abs_diff(record.since_ns) < SAME_AGE_NS
+    };
+    let Some(then) = before.picture.superblocks.get(record.id).filter(is_same) else {
+        return Change::New;
+    };
+    let live = |data: &Data, record| data.picture.superblock_live_blocks(record);
+    match live(data, record).cmp(&live(before, then)) {
+        Ordering::Greater => Change::Fuller,
+        Ordering::Less => Change::Emptier,
+        Ordering::Equal if record.anchor != then.anchor => Change::Stirred,
+        Ordering::Equal => Change::Same,
+    }
+}
+
+/// The superblocks that the filter admits, in order; with what has become of them since `before`, if it is given.
+pub(super) fn members(cursor: &Cursor, data: &Data, before: Option<&Data>) -> Vec<Member> {
     let classes = &data.picture.hello.classes;
     let mut keyed: Vec<((u64, u64), Member)> = Vec::with_capacity(data.picture.superblocks.len());
     for record in data.picture.superblocks.iter() {
         let live = live_thousandths(data, record);
-        if !cursor.filter.is_idle() && !admits(&cursor.filter, data, record, live) {
+        let change = before.map_or(Change::Same, |before| change(data, record, before));
+        if !cursor.filter.is_idle() && !admits(&cursor.filter, data, record, live, change) {
             continue;
         }
         let class = usize::from(record.class);
@@ -103,7 +142,7 @@ pub(super) fn members(cursor: &Cursor, data: &Data) -> Vec<Member> {
             Order::Age => (record.since_ns, record.address),
             Order::Occupancy => (u64::from(live), record.address),
         };
-        keyed.push((key, Member { id: record.id, state: record.state, live }));
+        keyed.push((key, Member { id: record.id, state: record.state, live, change }));
     }
     // Stable, since that sort makes use of runs: addresses mostly ascend with numbers.
     keyed.sort_by_key(|(key, member)| (*key, member.id));
@@ -113,7 +152,7 @@ pub(super) fn members(cursor: &Cursor, data: &Data) -> Vec<Member> {
     keyed.into_iter().map(|(_, member)| member).collect()
 }
 
-fn admits(filter: &Terms, data: &Data, record: &Superblock, live: u16) -> bool {
+fn admits(filter: &Terms, data: &Data, record: &Superblock, live: u16, change: Change) -> bool {
     let info = data.picture.hello.classes.get(usize::from(record.class));
     let figure = |name: &str| {
         Some(match name {
@@ -128,8 +167,12 @@ fn admits(filter: &Terms, data: &Data, record: &Superblock, live: u16) -> bool {
     };
     let word = |word: &str| {
         let name = state::name(record.state).to_lowercase();
-        word.strip_prefix('#')
-            .map_or_else(|| name.starts_with(word), |id| id.parse() == Ok(record.id))
+        match (word.strip_prefix('#'), word) {
+            (Some(id), _) => id.parse() == Ok(record.id),
+            (None, "new") => change == Change::New,
+            (None, "changed") => change != Change::Same,
+            (None, _) => name.starts_with(word),
+        }
     };
     filter.admits(figure, word)
 }
@@ -162,10 +205,10 @@ impl Grid {
     }
 }
 
-/// The one that a cell shows.
+/// The one that a cell shows: while differences are shown, one of those that changed most.
 pub(super) fn worst(members: &[Member]) -> Option<Member> {
     // The first of equals, so that the picture does not depend on how many there are.
-    members.iter().rev().max_by_key(|member| member.rank()).copied()
+    members.iter().rev().max_by_key(|member| (member.change, member.rank())).copied()
 }
 
 #[cfg(test)]
@@ -174,7 +217,7 @@ mod tests {
     use super::*;
 
     fn member(id: u32, state: u8, live: u16) -> Member {
-        Member { id, state, live }
+        Member { id, state, live, change: Change::Same }
     }
 
     #[test]

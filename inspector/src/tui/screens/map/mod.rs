@@ -27,7 +27,7 @@ mod cells;
 mod detail;
 
 pub use self::cells::Order;
-use self::cells::{Grid, Member, members, worst};
+use self::cells::{Change, Grid, Member, members, worst};
 
 /// Figures that the filter compares.
 const NAMES: &[&str] = &["occ", "live", "block", "class", "age", "id"];
@@ -126,6 +126,11 @@ pub fn figure(model: &Model) -> Figure {
     Figure::Term(term)
 }
 
+/// What differences are taken to, if they can be: superblocks of a moment long past are not kept.
+fn before<'a>(model: &'a Model, data: &Data) -> Option<&'a Data> {
+    model.before().filter(|before| before.has_superblocks && data.has_superblocks)
+}
+
 /// Everything the screen needs to know about what is shown.
 struct Shown {
     members: Vec<Member>,
@@ -134,7 +139,7 @@ struct Shown {
 }
 
 fn shown(model: &Model, data: &Data, area: Rect) -> Shown {
-    let members = members(&model.map, data);
+    let members = members(&model.map, data, before(model, data));
     let selected = model.map.selected;
     let selected =
         selected.and_then(|id| members.iter().position(|member| member.id == id)).unwrap_or(0);
@@ -168,7 +173,10 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
             let range = shown.grid.at(count, column, row);
             let Some(worst) = worst(&shown.members[range.clone()]) else { break };
             let here = (column as u16, row as u16);
-            let mut style = style(theme, worst);
+            let mut style = match before(model, data) {
+                None => style(theme, worst),
+                Some(_) => style_of_change(theme, worst.change),
+            };
             if range.contains(&shown.selected) {
                 style = Style::new().add_modifier(Modifier::REVERSED | Modifier::BOLD);
             }
@@ -176,7 +184,9 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
         }
     }
     if count == 0 {
-        let text = if cursor.filter.is_idle() {
+        let text = if !data.has_superblocks {
+            "the superblocks of this state are not kept any more: , and . go to those that are"
+        } else if cursor.filter.is_idle() {
             "no superblock is mapped"
         } else {
             "no superblock matches the filter (Esc clears it)"
@@ -185,7 +195,11 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     }
     let last = Rect { y: inner.bottom(), height: 1, ..inner };
     if cursor.filter.is_idle() {
-        paint::line(buf, last, 0, &legend(theme));
+        let legend = match before(model, data) {
+            None => legend(theme),
+            Some(before) => legend_of_changes(theme, data, before),
+        };
+        paint::line(buf, last, 0, &legend);
     } else {
         paint::line(buf, last, 0, &list::filter_line(theme, &cursor.filter, "occ<10"));
     }
@@ -234,9 +248,43 @@ fn legend(theme: &Theme) -> Line<'static> {
     spans.push(Span::styled(format!("under {PINNED_BELOW_PERCENT}% live"), theme.alarm()));
     spans.push(Span::raw("  live "));
     for step in 0..5_u16 {
-        let member = Member { id: 0, state: state::PARTIAL, live: (step * 200 + 100).min(1000) };
+        let member = Member {
+            id: 0,
+            state: state::PARTIAL,
+            live: (step * 200 + 100).min(1000),
+            change: Change::Same,
+        };
         spans.push(Span::styled(theme.glyphs.solid.to_string(), style(theme, member)));
     }
+    Line::from(spans)
+}
+
+fn style_of_change(theme: &Theme, change: Change) -> Style {
+    match change {
+        Change::Same => theme.faint(),
+        Change::Stirred => Style::new(),
+        Change::Emptier => theme.hue(Hue::SkyBlue),
+        Change::Fuller => theme.hue(Hue::Yellow).add_modifier(Modifier::BOLD),
+        Change::New => theme.hue(Hue::Green).add_modifier(Modifier::REVERSED),
+    }
+}
+
+/// What colours mean while differences are shown, and how many went, which no cell shows.
+fn legend_of_changes(theme: &Theme, data: &Data, before: &Data) -> Line<'static> {
+    let mut spans = Vec::new();
+    for (change, name) in [
+        (Change::New, "new"),
+        (Change::Fuller, "fuller"),
+        (Change::Emptier, "emptier"),
+        (Change::Stirred, "stirred"),
+        (Change::Same, "as it was"),
+    ] {
+        spans.push(Span::styled(name, style_of_change(theme, change)));
+        spans.push(Span::raw("  "));
+    }
+    let superblocks = &data.picture.superblocks;
+    let gone = before.picture.superblocks.iter().filter(|then| superblocks.get(then.id).is_none());
+    spans.push(Span::raw(format!("{} went", format::thousands(gone.count() as u64))));
     Line::from(spans)
 }
 
@@ -269,6 +317,17 @@ fn draw_info(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, shown: &S
             format::duration(data.picture.age_ns(record))
         )),
     ];
+    if let Some(before) = before(model, data) {
+        let then = before.picture.superblocks.get(member.id);
+        let was = then.map_or("not mapped".to_owned(), |then| {
+            format!(
+                "{} live, {}",
+                before.picture.superblock_live_blocks(then),
+                state::name(then.state)
+            )
+        });
+        lines.push(Line::from(format!("at the baseline: {was}")));
+    }
     let cell = shown.selected / shown.grid.per_cell * shown.grid.per_cell;
     let mates = &shown.members[cell..(cell + shown.grid.per_cell).min(shown.members.len())];
     if mates.len() > 1 {
