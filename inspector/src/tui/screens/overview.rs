@@ -253,7 +253,7 @@ fn draw_books(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, selected
     };
     let (moments, reach_ns) = model.moments.reach();
     let kept = i64::try_from(model.moments.bytes()).unwrap_or(i64::MAX);
-    let kept = format!("{}, {moments} of {}", format::duration(reach_ns), format::bytes(kept));
+    let kept = format!("{}, {moments} in {}", format::duration(reach_ns), format::bytes(kept));
     let cost = agent_cost(data).join(" CPU, ");
     let missed = data.drops().saturating_add(end.transitions_dropped);
     let mut raised = data.lints.raised();

@@ -263,6 +263,8 @@ fn style_of_change(theme: &Theme, change: Change) -> Style {
     match change {
         Change::Same => theme.faint(),
         Change::Stirred => Style::new(),
+        // Told apart from what merely stirred where there are no colours.
+        Change::Emptier if !theme.colored() => Style::new().add_modifier(Modifier::UNDERLINED),
         Change::Emptier => theme.hue(Hue::SkyBlue),
         Change::Fuller => theme.hue(Hue::Yellow).add_modifier(Modifier::BOLD),
         Change::New => theme.hue(Hue::Green).add_modifier(Modifier::REVERSED),
