@@ -10,7 +10,7 @@
 //! All memory that grows with the heap is mapped from the system and counted as the allocator's
 //! metadata; the observed heap is not touched.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lfalloc::observe::{Backing, Census, Clock, CounterView, MappedVec, SuperblockView, Tables};
 
@@ -19,6 +19,15 @@ use crate::identity::Uptime;
 
 /// How often a census is taken until nothing moved meanwhile; then it is sent as inconsistent.
 const MAX_ATTEMPTS: u32 = 8;
+/// How long a state that comes by itself may take for that. A busy program with many superblocks is never caught at
+/// rest; one that asks for a state gets all attempts.
+const PATIENCE: Duration = Duration::from_millis(2);
+
+/// The attempts that [`PATIENCE`] has time for when one takes `attempt`.
+fn attempts_within(attempt: Duration) -> u32 {
+    let attempts = PATIENCE.as_nanos() / attempt.as_nanos().max(1);
+    u32::try_from(attempts).unwrap_or(MAX_ATTEMPTS).clamp(1, MAX_ATTEMPTS)
+}
 
 /// What was last seen of a superblock, and in which census it was new.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +86,8 @@ pub(crate) struct Registry {
     pub(crate) uptime_ns: u64,
     /// Nanoseconds the clock had run then.
     elapsed_ns: u64,
+    /// How long an attempt of it took.
+    attempt: Duration,
     /// Counts the censuses; 0 before the first.
     pub(crate) number: u64,
     /// By place in `tables.superblocks`.
@@ -94,19 +105,23 @@ impl Registry {
             census: Census::default(),
             uptime_ns: 0,
             elapsed_ns: 0,
+            attempt: Duration::ZERO,
             number: 0,
             seen: MappedVec::new(),
             counted: MappedVec::new(),
         })
     }
 
-    /// Takes a census. False when the system gave no memory for it: there is then no valid state
-    /// until one succeeds.
+    /// Takes a census, patiently if somebody asked for just this one. False when the system gave no memory for it:
+    /// there is then no valid state until one succeeds.
     #[must_use]
-    pub(crate) fn take(&mut self) -> bool {
-        let Some(census) = self.tables.take(MAX_ATTEMPTS) else {
+    pub(crate) fn take(&mut self, is_asked_for: bool) -> bool {
+        let attempts = if is_asked_for { MAX_ATTEMPTS } else { attempts_within(self.attempt) };
+        let start = Instant::now();
+        let Some(census) = self.tables.take(attempts) else {
             return false;
         };
+        self.attempt = start.elapsed() / census.attempts.max(1);
         let number = self.number + 1;
         let superblocks = &self.tables.superblocks;
         let known = self.seen.len();
@@ -289,11 +304,20 @@ mod tests {
     }
 
     #[test]
+    fn a_state_that_comes_by_itself_takes_no_longer_than_its_patience() {
+        let attempts = |microseconds| attempts_within(Duration::from_micros(microseconds));
+        assert_eq!(
+            [0, 1, 250, 251, 900, 2000, 2001, 1 << 40].map(attempts),
+            [8, 8, 8, 7, 2, 1, 1, 1]
+        );
+    }
+
+    #[test]
     fn ages_of_a_state_are_those_when_it_was_taken() {
         let mut registry = registry();
         let ticks = Clock::now_ticks();
         sleep(Duration::from_millis(20));
-        assert!(registry.take());
+        assert!(registry.take(true));
         let at_once = registry.ages()(ticks);
         sleep(Duration::from_millis(200));
         let ages = registry.ages();

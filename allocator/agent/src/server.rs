@@ -201,7 +201,11 @@ impl Server {
         if !somebody || now < self.census_after {
             return;
         }
-        let taken = self.registry.take();
+        let is_asked_for = self
+            .slots
+            .iter()
+            .any(|slot| slot.connection.as_ref().is_some_and(|connection| connection.wants_state));
+        let taken = self.registry.take(is_asked_for);
         let end = Instant::now();
         if taken {
             self.census_after = end + (end - now) * CENSUS_REST;
