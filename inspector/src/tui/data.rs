@@ -3,20 +3,22 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use lfalloc_protocol::message::{HeapCounter, Hello, Kind, SuperblockDetail};
+use lfalloc_protocol::message::{HeapCounter, Hello, Kind, Parts, SuperblockDetail};
 
 use super::edge::EdgeCounts;
 use super::events::EventLog;
 use super::history::History;
 use super::moments::Moment;
 use crate::fragmentation::{self, Fragmentation};
-use crate::lint::Watch;
+use crate::lint::{Lint, Watch};
 use crate::picture::{Applied, ClassFigures, Error, OCCUPANCY_STEPS, Picture};
 
 /// Between two of the counters that are kept.
 const PAST_STEP_NS: u64 = 1_000_000_000;
 /// How many are kept: rates are over one to two seconds.
 const PASTS: usize = 2;
+/// Rates need so long to settle after the last change.
+const SETTLING_NS: u64 = 3_000_000_000;
 
 /// Counters of a while ago.
 #[derive(Clone, Debug)]
@@ -48,6 +50,16 @@ impl<'a> Then<'a> {
             large: [picture.end.large_allocations, picture.end.large_frees],
         }
     }
+}
+
+/// What differs between two states unless nothing but time has passed.
+#[derive(Clone, Debug, PartialEq)]
+struct Mark {
+    parts: Parts,
+    counters: [u64; 7],
+    is_consistent: bool,
+    viewers: u32,
+    lints: Vec<(Lint, bool)>,
 }
 
 /// Everything one connection has told, in the forms the screens want. Cloned to freeze it.
@@ -83,6 +95,10 @@ pub struct Data {
     past: VecDeque<Past>,
     /// Transitions seen by class.
     class_transitions: Vec<u64>,
+    /// Of the last complete state.
+    mark: Option<Mark>,
+    /// How long the process had run when a state last differed from the one before, nanoseconds.
+    changed_ns: u64,
 }
 
 impl Data {
@@ -105,10 +121,39 @@ impl Data {
             has_superblocks: true,
             detail: None,
             past: VecDeque::new(),
+            mark: None,
+            changed_ns: 0,
         }
     }
 
-    /// Applies a frame; whether anything that is shown has changed.
+    /// Whether the state that has just come shows more than that time has passed, or did so a moment ago.
+    fn is_news(&mut self) -> bool {
+        let end = &self.picture.end;
+        let mark = Mark {
+            parts: self.picture.parts,
+            counters: [
+                end.allocations_after,
+                end.frees_after,
+                end.large_allocations,
+                end.transitions_seen,
+                end.in_hand,
+                self.picture.retries(),
+                self.missed(),
+            ],
+            is_consistent: end.consistent,
+            viewers: end.viewers,
+            lints: self.lints.findings().map(|finding| (finding.lint, finding.raised)).collect(),
+        };
+        if self.mark.as_ref() != Some(&mark) {
+            self.mark = Some(mark);
+            self.changed_ns = self.picture.uptime_ns;
+        }
+        // Not after: a clock that went back is news.
+        let since = self.picture.uptime_ns.checked_sub(self.changed_ns);
+        since.is_none_or(|since| since <= SETTLING_NS)
+    }
+
+    /// Applies a frame; whether anything that is shown has changed: clocks alone, which tell that time passes, do not count.
     ///
     /// # Errors
     /// When the frame is malformed.
@@ -122,6 +167,7 @@ impl Data {
                 self.occupancy = self.picture.partial_occupancy();
                 let missed = self.missed();
                 self.history.record(&self.picture, self.edges, &self.class_transitions, missed);
+                return Ok(self.is_news());
             }
             Applied::Transitions(transitions) => {
                 for record in &transitions.records {
@@ -158,6 +204,8 @@ impl Data {
             detail: None,
             past: self.past.clone(),
             class_transitions: self.class_transitions.clone(),
+            mark: None,
+            changed_ns: self.changed_ns,
         }
     }
 

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
+use std::mem::discriminant;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Instant;
@@ -179,9 +180,11 @@ fn drive(
         };
         let mut is_urgent = false;
         let mut take = |model: &mut Model, message: Message| {
-            let can_wait = message.can_wait();
+            let (can_wait, connection) = (message.can_wait(), discriminant(&model.connection));
             let commands = update(model, message);
-            is_urgent |= commands.redraw && !can_wait;
+            // The first state is waited for.
+            let is_new = connection != discriminant(&model.connection);
+            is_urgent |= commands.redraw && (!can_wait || is_new);
             commands
         };
         let mut commands = take(model, message);

@@ -171,7 +171,8 @@ fn on_frame(model: &mut Model, kind: Kind, payload: &[u8]) -> bool {
     let states = live.picture.states;
     match live.apply(kind, payload) {
         Ok(changed) => {
-            if live.picture.states > states {
+            // One without news is the one before, later.
+            if live.picture.states > states && changed {
                 model.moments.keep(live);
             }
             if live.picture.states > 0 {

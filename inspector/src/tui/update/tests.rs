@@ -102,6 +102,27 @@ fn chunks_of_a_state_draw_nothing() {
 }
 
 #[test]
+fn clocks_alone_draw_nothing() {
+    let mut bench = Bench::new();
+    bench.source =
+        SyntheticSource::new(Synthetic { superblocks: 20, operations: 0, ..Synthetic::default() });
+    let mut redraws = Vec::new();
+    while redraws.len() < 60 {
+        let states = bench.model.live.as_ref().map_or(0, |live| live.picture.states);
+        let event = bench.source.poll(Duration::ZERO);
+        let redraw = bench.say(event).redraw;
+        if bench.model.live.as_ref().map_or(0, |live| live.picture.states) > states {
+            redraws.push(redraw);
+        }
+    }
+    // Four states a second; findings may be raised in the first seconds.
+    assert!(redraws[..8].iter().all(|&redraw| redraw), "rates settle");
+    assert!(!redraws[40..].iter().any(|&redraw| redraw), "{redraws:?}");
+    let (count, _) = bench.model.moments.reach();
+    assert!(count < 41, "and nothing of it is kept: {count}");
+}
+
+#[test]
 fn space_freezes_the_view_while_the_history_fills() {
     let mut bench = Bench::after(3);
     bench.press(" ");
