@@ -32,7 +32,10 @@ fn drive_slowly(messages: Vec<Message>) -> (usize, Vec<Ask>, ExitStatus) {
         }
     });
     let mut draws = 0;
-    let status = drive(&mut model(), &receiver, &rates, |_, _| {
+    let ask = |ask| {
+        let _ = rates.send(ask);
+    };
+    let status = drive(&mut model(), &receiver, ask, |_, _| {
         draws += 1;
         Ok(())
     })

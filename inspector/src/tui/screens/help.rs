@@ -4,7 +4,7 @@ use lfalloc_protocol::message::state;
 use ratatui::text::{Line, Span};
 
 use super::paint;
-use crate::tui::keys::{Binding, Scope, TABLE};
+use crate::tui::keys::{Binding, Scope, TABLE, common_in_picker};
 use crate::tui::model::{Model, Screen};
 use crate::tui::theme::Theme;
 
@@ -25,6 +25,11 @@ pub fn lines(model: &Model) -> Vec<Line<'static>> {
     let theme = &model.theme;
     let width = usize::from(width(model));
     let mut lines = Vec::new();
+    if model.picker.open {
+        let own = TABLE.iter().filter(|binding| binding.scope == Scope::Picker);
+        let all = own.chain(common_in_picker());
+        return all.flat_map(|binding| binding_lines(theme, binding, width)).collect();
+    }
     let mut group = |title: &str, scope: Scope| {
         let mut bindings = TABLE.iter().filter(|binding| binding.scope == scope).peekable();
         if bindings.peek().is_none() {
@@ -43,6 +48,7 @@ pub fn lines(model: &Model) -> Vec<Line<'static>> {
     for screen in Screen::ALL.into_iter().filter(|&screen| screen != model.screen) {
         group(&format!("On {}", screen.title()), Scope::On(screen));
     }
+    group("In the list of programs", Scope::Picker);
     lines.push(Line::default());
     lines.extend(legend(theme, width));
     lines
