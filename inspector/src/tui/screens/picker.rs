@@ -305,10 +305,10 @@ fn sparkline(theme: &Theme, trend: &[i64]) -> String {
     let (Some(least), Some(most)) = (trend.iter().min(), trend.iter().max()) else {
         return String::new();
     };
-    let swing = (most - least) as f64;
-    let span = swing.max((*most as f64 * LEAST_SWING).abs()).max(1.0);
+    let (least, most) = (*least as f64, *most as f64);
+    let span = (most - least).max((most * LEAST_SWING).abs()).max(1.0);
     // Never zero, which a sparkline leaves blank; the lowest of its eight steps instead.
-    let height = |value: i64| (value - least) as f64 / span * 7.0 + 1.0;
+    let height = |value: i64| (value as f64 - least) / span * 7.0 + 1.0;
     // The first value sets the scale and is not shown.
     let scaled: Vec<f64> = std::iter::once(8.0).chain(trend.iter().map(|v| height(*v))).collect();
     plot::sparkline(theme, &scaled).chars().skip(1).collect()
@@ -384,14 +384,14 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model) {
 /// What is said where there is no row.
 fn nothing(model: &Model) -> Vec<&'static str> {
     match &model.picker.survey {
+        None => vec!["looking for programs"],
+        Some(survey) if survey.is_waiting => vec!["looking for programs"],
         _ if !model.picker.list.filter.is_idle() => {
             vec!["nothing matches the filter (Esc clears it)"]
         }
-        None => vec!["looking for programs"],
-        Some(survey) if survey.is_waiting => vec!["looking for programs"],
         Some(_) => vec![
             "No program can be watched yet; this list waits for one.",
-            "A program shows itself once it has called lfalloc_agent::start().",
+            "It shows itself once it has called lfalloc_agent::start().",
             "One to look at: lfinspect demo",
         ],
     }
@@ -423,4 +423,32 @@ fn padding(place: usize, text: &str) -> [String; 2] {
     let free = usize::from(COLUMNS[place].width).saturating_sub(text.chars().count());
     let (left, right) = if WORDS.contains(&place) { (0, free) } else { (free, 0) };
     [" ".repeat(left), " ".repeat(right + 1)]
+}
+
+#[cfg(test)]
+mod tests {
+    //! Aim: a trend shows what has moved, and nothing where hardly anything has.
+    use super::*;
+    use crate::tui::ThemeName;
+    use crate::tui::theme::Depth;
+
+    #[test]
+    fn trends_show_movement_alone() {
+        let theme = Theme::new(Depth::None, false, ThemeName::Dark);
+        let spark = |trend: &[i64]| sparkline(&theme, trend);
+        assert_eq!(spark(&[]), "");
+        assert_eq!(spark(&[0, 0, 0]), "▁▁▁");
+        assert_eq!(
+            spark(&[1_000_000, 1_000_100]),
+            "▁▂",
+            "a hundredth of a hundredth, two steps at most"
+        );
+        assert_eq!(spark(&[5_000_000, 10_000_000, 7_500_000]), "▁█▅");
+    }
+
+    #[test]
+    fn changes_are_signed() {
+        let texts = [0.0, 0.4, -0.4, 2048.0, -2048.0].map(change);
+        assert_eq!(texts, ["0", "0", "0", "+2.00 KiB", "-2.00 KiB"]);
+    }
 }
