@@ -37,6 +37,8 @@ struct Arguments {
     #[arg(value_name = "PID|NAME")]
     target: Option<String>,
     #[command(flatten)]
+    stay: Stay,
+    #[command(flatten)]
     flags: Flags,
     #[command(subcommand)]
     command: Option<Command>,
@@ -69,6 +71,17 @@ pub struct Flags {
     log: Option<PathBuf>,
 }
 
+/// What to do while there is no program to watch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+pub struct Stay {
+    /// Wait until the program appears
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// When the program has ended, or its agent was stopped: wait for one of its name, and go on with that
+    #[arg(long)]
+    pub(crate) follow: bool,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ColorChoice {
     /// As the terminal and NO_COLOR say
@@ -98,9 +111,8 @@ enum Command {
         /// Process id or name
         #[arg(value_name = "PID|NAME")]
         target: Option<String>,
-        /// Wait until the program appears
-        #[arg(long)]
-        wait: bool,
+        #[command(flatten)]
+        stay: Stay,
     },
     /// Print one page about a program; it is watched for a quarter of a second, for the rates
     Top {
@@ -203,6 +215,9 @@ enum Command {
         /// Walks until it stops; for ever without
         #[arg(long)]
         rounds: Option<u32>,
+        /// What it calls itself
+        #[arg(long, default_value = "lfalloc-demo")]
+        name: String,
     },
 }
 
@@ -225,18 +240,21 @@ pub fn main() -> ExitCode {
 }
 
 fn start(arguments: Arguments) -> Outcome<ExitCode> {
-    let Arguments { target, flags, command } = arguments;
+    let Arguments { target, stay, flags, command } = arguments;
     if let (Some(target), Some(_)) = (&target, &command) {
         usage(&format!("'{target}' stands before the command: name the program after it"));
     }
+    if command.is_some() && stay != Stay::default() {
+        usage("--wait and --follow stand before the command: `attach` takes them after it");
+    }
     install_reports(&flags)?;
     start_log(&flags)?;
-    match command.unwrap_or(Command::Attach { target, wait: false }) {
+    match command.unwrap_or(Command::Attach { target, stay }) {
         Command::Ls { json } => commands::list(&chosen(&flags, None), json),
-        Command::Attach { target: None, wait: true } => {
+        Command::Attach { target: None, stay: Stay { wait: true, .. } } => {
             usage("--wait needs the PID or NAME of the program to wait for")
         }
-        Command::Attach { target, wait } => commands::attach(&flags, &chosen(&flags, target), wait),
+        Command::Attach { target, stay } => commands::attach(&flags, &chosen(&flags, target), stay),
         Command::Top { target, once: _, json } => {
             commands::top(&flags, &chosen(&flags, target), json)
         }
@@ -270,8 +288,8 @@ fn start(arguments: Arguments) -> Outcome<ExitCode> {
             crate::demo::run(&flags, std::time::Duration::from_millis(pace), once)
         }
         #[cfg(feature = "demo")]
-        Command::DemoTarget { pace, rounds } => {
-            Ok(crate::demo::target::run(std::time::Duration::from_millis(pace), rounds))
+        Command::DemoTarget { pace, rounds, name } => {
+            Ok(crate::demo::target::run(&name, std::time::Duration::from_millis(pace), rounds))
         }
     }
 }
@@ -317,7 +335,7 @@ impl Flags {
             },
             ascii: self.ascii,
             mouse: !self.no_mouse,
-            replay: false,
+            ..tui::Options::default()
         }
     }
 }
@@ -428,6 +446,21 @@ mod tests {
         assert_eq!(arguments.target.as_deref(), Some("indexer"));
         assert!(arguments.command.is_none());
         assert!((arguments.flags.rate - 2.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_program_named_without_a_command_is_followed_and_waited_for_as_well() {
+        let stay = |words: &[&str]| {
+            let arguments = Arguments::try_parse_from(words).unwrap();
+            match arguments.command {
+                Some(Command::Attach { stay, .. }) => stay,
+                _ => arguments.stay,
+            }
+        };
+        let both = Stay { wait: true, follow: true };
+        assert_eq!(stay(&["lfinspect", "indexer", "--follow", "--wait"]), both);
+        assert_eq!(stay(&["lfinspect", "attach", "indexer", "--follow", "--wait"]), both);
+        assert_eq!(stay(&["lfinspect"]), Stay::default());
     }
 
     #[test]

@@ -10,17 +10,19 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cli::Flags;
+use crate::cli::{Flags, Stay};
 use crate::connect::{ConnectError, Connection};
 use crate::discover::Candidate;
 use crate::failure::{Failure, Outcome, to_stdout};
 use crate::linting::{self, Denied};
 use crate::listing::Listing;
+use crate::record;
 use crate::report::Watched;
+use crate::seek::Whom;
 use crate::snapshot::{self, Snapshot};
-use crate::source::live::LiveSource;
+use crate::source::following::FollowingSource;
 use crate::target::{self, Choice};
-use crate::{picker, record, tui};
+use crate::tui::{self, Begin};
 
 /// Prints the programs that can be watched.
 pub(crate) fn list(choice: &Choice, json: bool) -> Outcome<ExitCode> {
@@ -36,26 +38,41 @@ pub(crate) fn list(choice: &Choice, json: bool) -> Outcome<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Opens the terminal interface, or prints a page where there is no terminal; with `wait` not before
-/// the program is there.
-pub(crate) fn attach(flags: &Flags, choice: &Choice, wait: bool) -> Outcome<ExitCode> {
-    let connection = match choice {
-        Choice::Selected(selector) if wait => Some(target::wait_for(selector)?),
-        choice => connect(flags, choice)?,
-    };
-    match connection {
-        Some(connection) => show(flags, connection),
-        None => Ok(ExitCode::SUCCESS),
+/// Opens the terminal interface, or prints a page where there is no terminal.
+pub(crate) fn attach(flags: &Flags, choice: &Choice, stay: Stay) -> Outcome<ExitCode> {
+    let has_screen = io::stdout().is_terminal();
+    match choice {
+        Choice::Selected(selector) if stay.wait && has_screen => {
+            let whom = Whom::Selected(selector.clone());
+            show(
+                flags,
+                FollowingSource::waiting_for(whom, flags.rate_hz(), stay.follow),
+                Begin::Screens,
+            )
+        }
+        Choice::Selected(selector) if stay.wait => {
+            print_page(flags, &mut target::wait_for(selector)?)
+        }
+        choice => match reach(choice)? {
+            Reached::One(mut connection) if !has_screen => print_page(flags, &mut connection),
+            Reached::One(connection) => {
+                let source = FollowingSource::new(Some(connection), flags.rate_hz(), stay.follow);
+                show(flags, source, Begin::Screens)
+            }
+            Reached::None(_) | Reached::Several(_) if is_interactive() => show(
+                flags,
+                FollowingSource::new(None, flags.rate_hz(), stay.follow),
+                Begin::Programs,
+            ),
+            Reached::None(failure) | Reached::Several(failure) => Err(failure.into()),
+        },
     }
 }
 
-/// The terminal interface on `connection`, or its page where there is no terminal.
-fn show(flags: &Flags, mut connection: Connection) -> Outcome<ExitCode> {
-    if !io::stdout().is_terminal() {
-        return print_page(flags, &mut connection);
-    }
-    let source = LiveSource::new(connection, flags.rate_hz());
-    Ok(tui::run(Box::new(source), flags.interface_options())?.into())
+/// The terminal interface on `source`.
+fn show(flags: &Flags, source: FollowingSource, begin: Begin) -> Outcome<ExitCode> {
+    let options = tui::Options { begin, ..flags.interface_options() };
+    Ok(tui::run(Box::new(source), options)?.into())
 }
 
 /// Records a program.
@@ -66,8 +83,8 @@ pub(crate) fn record(
     limits: record::Limits,
 ) -> Outcome<ExitCode> {
     match connect(flags, choice)? {
-        Some(mut connection) => record::record(flags, &mut connection, path, limits),
-        None => Ok(ExitCode::SUCCESS),
+        Ok(mut connection) => record::record(flags, &mut connection, path, limits),
+        Err(status) => Ok(status),
     }
 }
 
@@ -79,8 +96,9 @@ pub(crate) fn lint(
     denied: &Denied,
     json: bool,
 ) -> Outcome<ExitCode> {
-    let Some(mut connection) = connect(flags, choice)? else {
-        return Ok(ExitCode::SUCCESS);
+    let mut connection = match connect(flags, choice)? {
+        Ok(connection) => connection,
+        Err(status) => return Ok(status),
     };
     let data =
         linting::watch(&mut connection, time).map_err(|error| explained(&connection, &error))?;
@@ -89,8 +107,9 @@ pub(crate) fn lint(
 
 /// Prints one page, or one line of JSON.
 pub(crate) fn top(flags: &Flags, choice: &Choice, json: bool) -> Outcome<ExitCode> {
-    let Some(mut connection) = connect(flags, choice)? else {
-        return Ok(ExitCode::SUCCESS);
+    let mut connection = match connect(flags, choice)? {
+        Ok(connection) => connection,
+        Err(status) => return Ok(status),
     };
     if !json {
         return print_page(flags, &mut connection);
@@ -133,8 +152,9 @@ pub(crate) fn take_snapshot(
     choice: &Choice,
     output: Option<&Path>,
 ) -> Outcome<ExitCode> {
-    let Some(mut connection) = connect(flags, choice)? else {
-        return Ok(ExitCode::SUCCESS);
+    let mut connection = match connect(flags, choice)? {
+        Ok(connection) => connection,
+        Err(status) => return Ok(status),
     };
     let picture = snapshot::settled_state(&mut connection, snapshot::ATTEMPTS)
         .map_err(|error| explained(&connection, &error))?;
@@ -155,30 +175,49 @@ pub(crate) fn take_snapshot(
     Ok(ExitCode::SUCCESS)
 }
 
-/// The program that was asked for; `None` when a person picked none.
-fn connect(flags: &Flags, choice: &Choice) -> Outcome<Option<Connection>> {
+/// What a choice leads to.
+enum Reached {
+    One(Connection),
+    /// None of the programs there are; why.
+    None(Failure),
+    /// Several, of which one is to be named.
+    Several(Failure),
+}
+
+fn reach(choice: &Choice) -> Outcome<Reached> {
     match choice {
-        Choice::Socket(path) => return Ok(Some(target::by_socket(path)?)),
-        Choice::Selected(selector) => return Ok(Some(target::find(selector)?)),
+        Choice::Socket(path) => return Ok(Reached::One(target::by_socket(path)?)),
+        Choice::Selected(selector) => return Ok(Reached::One(target::find(selector)?)),
         Choice::Any => {}
     }
     let (mut reached, unreached) = target::all();
-    match reached.len() {
-        0 => Err(nothing_to_watch(&unreached).into()),
-        1 => Ok(reached.pop()),
-        _ if io::stdout().is_terminal() && io::stdin().is_terminal() => {
-            let listing = Listing::of(reached, &[]);
-            match picker::pick(&listing.processes, flags.ascii())? {
-                Some(row) => Ok(Some(target::by_socket(row.socket.as_ref())?)),
-                None => Ok(None),
-            }
+    Ok(match (reached.len(), reached.pop()) {
+        (1, Some(connection)) => Reached::One(connection),
+        (count, Some(last)) => {
+            reached.push(last);
+            let names = target::names_of(&reached);
+            let line = format!("{count} programs can be watched: {names}; name one");
+            Reached::Several(Failure::new(line))
         }
-        count => Err(Failure::new(format!(
-            "{count} programs can be watched: {}; name one",
-            target::names_of(&reached)
-        ))
-        .into()),
+        (_, None) => Reached::None(nothing_to_watch(&unreached)),
+    })
+}
+
+/// The program that was asked for, or that the person picks; the exit status if they pick none.
+fn connect(flags: &Flags, choice: &Choice) -> Outcome<Result<Connection, ExitCode>> {
+    match reach(choice)? {
+        Reached::One(connection) => Ok(Ok(connection)),
+        Reached::Several(_) if is_interactive() => match tui::pick(flags.interface_options())? {
+            (Some(socket), _) => Ok(Ok(target::by_socket(&socket)?)),
+            (None, status) => Ok(Err(status.into())),
+        },
+        Reached::None(failure) | Reached::Several(failure) => Err(failure.into()),
     }
+}
+
+/// Whether a person can see and answer.
+fn is_interactive() -> bool {
+    io::stdout().is_terminal() && io::stdin().is_terminal()
 }
 
 fn nothing_to_watch(unreached: &[(Candidate, ConnectError)]) -> Failure {

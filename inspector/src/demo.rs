@@ -17,6 +17,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ use crate::failure::{Failure, Outcome, to_stdout};
 use crate::picture::{Applied, Picture};
 use crate::process;
 use crate::report::Watched;
-use crate::source::live::LiveSource;
+use crate::source::following::FollowingSource;
 use crate::source::{Source, SourceEvent};
 use crate::tui;
 use child::{Child, Said};
@@ -56,7 +57,7 @@ pub fn run(flags: &Flags, pace: Duration, once: bool) -> Outcome<ExitCode> {
     }
     let mut child = Child::start(pace, None)?;
     let connection = connect(&mut child)?;
-    let live = LiveSource::new(connection, flags.rate_hz());
+    let live = FollowingSource::new(Some(connection), flags.rate_hz(), false);
     let source = DemoSource { live, child, told_to_go: false };
     Ok(tui::run(Box::new(source), flags.interface_options())?.into())
 }
@@ -70,7 +71,7 @@ fn connect(child: &mut Child) -> Outcome<Connection> {
 /// A live source that tells its program to go once nothing of the walk can be missed, and that ends
 /// the program with itself.
 struct DemoSource {
-    live: LiveSource,
+    live: FollowingSource,
     child: Child,
     told_to_go: bool,
 }
@@ -100,6 +101,18 @@ impl Source for DemoSource {
 
     fn request_superblock(&mut self, id: u32) {
         self.live.request_superblock(id);
+    }
+
+    fn can_attach(&self) -> bool {
+        true
+    }
+
+    fn attach(&mut self, socket: &Path) {
+        self.live.attach(socket);
+    }
+
+    fn reconnect(&mut self) {
+        self.live.reconnect();
     }
 }
 

@@ -171,7 +171,8 @@ impl Listing {
 }
 
 impl Row {
-    fn new(connection: &Connection, picture: &Picture) -> Self {
+    /// What `picture` says of the program behind `connection`.
+    pub(crate) fn new(connection: &Connection, picture: &Picture) -> Self {
         let hello = connection.hello();
         Self {
             pid: connection.pid(),
@@ -209,7 +210,8 @@ impl Row {
 }
 
 impl Unreachable {
-    fn new(candidate: &Candidate, error: &ConnectError) -> Self {
+    /// Why `candidate` did not lead to a program.
+    pub(crate) fn new(candidate: &Candidate, error: &ConnectError) -> Self {
         Self {
             pid: candidate.name.pid,
             name: candidate.name.name.clone(),

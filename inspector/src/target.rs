@@ -3,15 +3,13 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
 
 use crate::connect::{ANSWER_TIMEOUT, ConnectError, Connection};
 use crate::discover::{self, Candidate, Surveyed};
 use crate::failure::Failure;
 use crate::process;
+use crate::seek::{Look, Pace, Seeker, Whom};
 
-/// Between two looks for a program that has not appeared.
-const WAIT_STEP: Duration = Duration::from_millis(100);
 /// Programs named in an error; more make it no clearer.
 const NAMED_AT_MOST: usize = 8;
 
@@ -87,22 +85,14 @@ pub fn find(selector: &Selector) -> Result<Connection, Failure> {
 /// # Errors
 /// As [`find`], but for programs that are not there.
 pub fn wait_for(selector: &Selector) -> Result<Connection, Failure> {
-    let mut others: Vec<Candidate> = Vec::new();
+    let mut seeker = Seeker::new(Whom::Selected(selector.clone()));
+    let mut pace = Pace::default();
     loop {
-        let mut candidates = discover::candidates();
-        others.retain(|other| candidates.contains(other));
-        // Programs that are not meant are asked once, not ten times a second.
-        candidates.retain(|candidate| !others.contains(candidate));
-        let (reached, mut unreached) = split(discover::survey(&candidates));
-        unreached.retain(|(candidate, error)| {
-            fits_candidate(selector, candidate)
-                && !matches!(error, ConnectError::Stale | ConnectError::Missing)
-        });
-        if !unreached.is_empty() || reached.iter().any(|c| fits(selector, c)) {
-            return choose(selector, reached, &unreached);
+        match seeker.look() {
+            Look::Found(connection) => return Ok(*connection),
+            Look::Failed(failure) => return Err(failure),
+            Look::Nobody(_) => thread::sleep(pace.next_pause()),
         }
-        others.extend(candidates.into_iter().filter(|c| !fits_candidate(selector, c)));
-        thread::sleep(WAIT_STEP);
     }
 }
 
@@ -112,7 +102,8 @@ pub fn subject(pid: u32, name: &str) -> String {
     format!("pid {pid} ({name})")
 }
 
-fn split(surveyed: Vec<Surveyed>) -> (Vec<Connection>, Vec<(Candidate, ConnectError)>) {
+/// Those that answered, by process id, and the others.
+pub(crate) fn split(surveyed: Vec<Surveyed>) -> (Vec<Connection>, Vec<(Candidate, ConnectError)>) {
     let mut reached = Vec::new();
     let mut unreached = Vec::new();
     for Surveyed { candidate, result } in surveyed {
@@ -125,21 +116,24 @@ fn split(surveyed: Vec<Surveyed>) -> (Vec<Connection>, Vec<(Candidate, ConnectEr
     (reached, unreached)
 }
 
-fn fits(selector: &Selector, connection: &Connection) -> bool {
+/// Whether the program that greeted is meant.
+pub(crate) fn fits(selector: &Selector, connection: &Connection) -> bool {
     match selector {
         Selector::Pid(pid) => connection.pid() == *pid || connection.hello().pid == *pid,
         Selector::Name(name) => connection.hello().name == *name,
     }
 }
 
-fn fits_candidate(selector: &Selector, candidate: &Candidate) -> bool {
+/// Whether the socket is, by its file name, that of a program that is meant.
+pub(crate) fn fits_candidate(selector: &Selector, candidate: &Candidate) -> bool {
     match selector {
         Selector::Pid(pid) => candidate.name.pid == *pid,
         Selector::Name(name) => candidate.name.name == *name,
     }
 }
 
-fn choose(
+/// The one of `reached` that is meant.
+pub(crate) fn choose(
     selector: &Selector,
     reached: Vec<Connection>,
     unreached: &[(Candidate, ConnectError)],

@@ -41,6 +41,8 @@ fn a_command_line_that_is_not_understood_ends_with_2() {
         &["top", "1", "--socket", "/x"],
         &["indexer", "ls"],
         &["attach", "--wait"],
+        &["--wait"],
+        &["--follow", "ls"],
         &["top", "1", "--once", "--json"],
     ] {
         let output = run(folder.path(), arguments);

@@ -7,6 +7,7 @@
 mod support;
 
 use std::io::{Read as _, Write};
+use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -100,6 +101,22 @@ impl Screen {
         }
     }
 
+    /// Has everything drawn anew until `text` is there, words apart by one blank or more.
+    fn wait_until_shown(&mut self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let before = self.seen.len();
+            // Ctrl-L draws every cell again.
+            self.press("\u{c}");
+            self.read_for(Duration::from_millis(200));
+            let shown = plain(&self.seen[before..]);
+            if shown.contains(text) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{text:?} is not shown: {shown}");
+        }
+    }
+
     fn take(&mut self, bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes).into_owned();
         if self.answers && text.contains(QUESTION) {
@@ -135,6 +152,21 @@ impl Screen {
         let entered = self.seen.find(ENTER_SCREEN).unwrap();
         assert!(self.seen.rfind(LEAVE_SCREEN).unwrap() > entered);
     }
+}
+
+/// What is written without its escape sequences; where the cursor is set there is a blank.
+fn plain(written: &str) -> String {
+    let mut text = String::new();
+    let mut parts = written.split("\u{1b}[");
+    text.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let end = part.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(part.len());
+        if part[end..].starts_with('H') {
+            text.push(' ');
+        }
+        text.push_str(part.get(end + 1..).unwrap_or_default());
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 impl Drop for Screen {
@@ -247,19 +279,117 @@ fn a_signal_ends_it_though_the_terminal_takes_no_output() {
     assert_eq!(modes & libc::ICANON, libc::ICANON, "the terminal was left raw");
 }
 
+/// A program of a name of its own: the tests see each other's programs.
+fn start_program(directory: &Path, name: &str) -> DemoTarget {
+    let mut program = DemoTarget::start(directory, &["--pace=20", &format!("--name={name}")]);
+    program.go();
+    program
+}
+
+fn unique(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
 #[test]
 fn one_of_several_programs_is_picked() {
     let folder = private_folder();
-    let _programs = [(); 2].map(|()| {
-        let mut program = DemoTarget::start(folder.path(), &["--pace=20"]);
-        program.go();
-        program
-    });
+    let name = unique("pick");
+    let programs = [(); 2].map(|()| start_program(folder.path(), &name));
     let mut screen = Screen::start_in(folder, 120, 36, &[]);
     screen.wait_for("Which program?");
-    screen.wait_for("lfalloc-demo");
+    screen.press(&format!("/{name}\r"));
+    screen.wait_until_shown(&programs[1].pid().to_string());
     screen.press("j\r");
-    screen.wait_for("PARTIAL");
+    screen.wait_until_shown(&format!("{name} {}", programs[1].pid()));
+    screen.wait_until_shown(" LIVE ");
+    screen.press("p");
+    screen.wait_for("TREND");
+    screen.press("q");
+    screen.assert_ends_restored();
+}
+
+#[test]
+fn a_program_that_starts_while_the_list_is_open_can_be_picked() {
+    let folder = private_folder();
+    // Two that nobody is meant to pick: with one alone there would be no list.
+    let _others = [(); 2].map(|()| start_program(folder.path(), &unique("other")));
+    let path = folder.path().to_owned();
+    let mut screen = Screen::start_in(folder, 120, 36, &[]);
+    screen.wait_for("Which program?");
+    let name = unique("later");
+    screen.press(&format!("/{name}\r"));
+    screen.wait_until_shown("nothing matches the filter");
+    let program = start_program(&path, &name);
+    screen.wait_until_shown(&program.pid().to_string());
+    screen.press("\r");
+    screen.wait_until_shown(&format!("{name} {} LIVE ", program.pid()));
+    screen.press("q");
+    screen.assert_ends_restored();
+}
+
+#[test]
+fn a_command_that_needs_one_program_lets_it_be_picked() {
+    let folder = private_folder();
+    let name = unique("top");
+    let programs = [(); 2].map(|()| start_program(folder.path(), &name));
+    let mut screen = Screen::start_in(folder, 120, 36, &["top"]);
+    screen.wait_for("Which program?");
+    screen.press(&format!("/{name}\r"));
+    screen.wait_until_shown(&programs[1].pid().to_string());
+    screen.press("j\r");
+    screen.assert_ends_restored();
+    screen.wait_for(&format!("{name}  pid {}", programs[1].pid()));
+}
+
+#[test]
+fn signals_give_the_terminal_back_from_the_list_too() {
+    for (signal, number) in [("-TERM", 15), ("-HUP", 1)] {
+        let folder = private_folder();
+        let _programs = [(); 2].map(|()| start_program(folder.path(), &unique("signal")));
+        let mut screen = Screen::start_in(folder, 80, 24, &[]);
+        screen.wait_for("TREND");
+        assert!(!screen.is_cooked());
+        let pid = screen.child.process_id().unwrap().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        screen.wait_for(LEAVE_SCREEN);
+        screen.wait_for(SHOW_CURSOR);
+        assert_eq!(wait_for_end(&mut screen.child).exit_code(), 128 + number);
+        assert!(screen.is_cooked(), "the terminal was left raw");
+    }
+}
+
+#[test]
+fn a_program_is_followed_over_its_restart() {
+    let folder = private_folder();
+    let name = unique("restart");
+    let mut first = start_program(folder.path(), &name);
+    let path = folder.path().to_owned();
+    let mut screen = Screen::start_in(folder, 120, 36, &[&name, "--follow"]);
+    screen.wait_until_shown(&format!("{name} {} LIVE ", first.pid()));
+    first.kill();
+    screen.wait_until_shown(&format!("{name} {} WAITING ", first.pid()));
+    screen.wait_until_shown(&format!("waiting for '{name}' to start again"));
+    let second = start_program(&path, &name);
+    screen.wait_until_shown(&format!("{name} {} LIVE ", second.pid()));
+    screen.press("q");
+    screen.assert_ends_restored();
+}
+
+#[test]
+fn what_is_waited_for_is_said_on_the_screen() {
+    let folder = private_folder();
+    let name = unique("awaited");
+    let path = folder.path().to_owned();
+    let mut screen = Screen::start_in(folder, 120, 36, &["attach", &name, "--wait"]);
+    screen.wait_until_shown(" WAITING ");
+    screen.wait_until_shown(&format!("waiting for a program named '{name}'"));
+    let mut program = start_program(&path, &name);
+    screen.wait_until_shown(&format!("{name} {} LIVE ", program.pid()));
+    program.kill();
+    screen.wait_until_shown("(r looks for it again)");
+    let next = start_program(&path, &name);
+    screen.press("r");
+    screen.wait_until_shown(&format!("{name} {} LIVE ", next.pid()));
     screen.press("q");
     screen.assert_ends_restored();
 }

@@ -17,14 +17,11 @@ use lfalloc_agent::Agent;
 use lfalloc_examples::walk::Walk;
 use signal_hook::consts::{SIGHUP, SIGINT};
 
-/// What the program is called in lists.
-const NAME: &str = "lfalloc-demo";
-
-/// Walks `rounds` times, or until standard input ends. Returns only after it has said what failed.
+/// Calls itself `name` in lists, and walks `rounds` times, or until standard input ends. Returns only after it has said what failed.
 #[must_use]
-pub fn run(pace: Duration, rounds: Option<u32>) -> ExitCode {
+pub fn run(name: &str, pace: Duration, rounds: Option<u32>) -> ExitCode {
     outlive_the_terminal();
-    let agent = match lfalloc_agent::Options::new().name(NAME).start() {
+    let agent = match lfalloc_agent::Options::new().name(name).start() {
         Ok(agent) => agent,
         Err(error) => return failed(&error.to_string()),
     };

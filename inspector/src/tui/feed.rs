@@ -1,4 +1,4 @@
-//! The threads that feed the one bounded channel: input, source, signals.
+//! The threads that feed the one bounded channel: input, source, signals, and the survey of programs.
 //!
 //! A full channel makes its senders wait: a slow terminal slows the source, which then leaves whole
 //! states out, and nothing piles up here. All of them end when the receiver is gone, or when there is
@@ -6,7 +6,9 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel,
+};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,7 @@ use signal_hook::iterator::{Handle, Signals};
 use super::terminal;
 use super::update::Message;
 use crate::source::{Ask, Source, SourceEvent};
+use crate::survey::{ROUND, Surveyor};
 
 /// Messages that may wait.
 const CAPACITY: usize = 256;
@@ -32,8 +35,24 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(super) struct Feed {
     pub(super) messages: Receiver<Message>,
     /// What the source is to be asked for.
-    pub(super) asks: Sender<Ask>,
+    asks: Sender<Ask>,
+    /// Whether programs are to be surveyed.
+    surveys: Sender<bool>,
     signals: Handle,
+}
+
+impl Feed {
+    /// Passes on what is asked for. Whoever has ended gives nothing.
+    pub(super) fn ask(&self, ask: Ask) {
+        match ask {
+            Ask::Survey(wanted) => {
+                let _ = self.surveys.send(wanted);
+            }
+            ask => {
+                let _ = self.asks.send(ask);
+            }
+        }
+    }
 }
 
 impl Drop for Feed {
@@ -47,8 +66,10 @@ pub(super) fn start(source: Box<dyn Source + Send>, rate_hz: f64) -> io::Result<
     let (sender, messages) = sync_channel(CAPACITY);
     let (asking, asked) = channel();
     let signals = listen_for_signals(sender.clone())?;
-    let feed = Feed { messages, asks: asking, signals };
+    let (surveys, wanted) = channel();
+    let feed = Feed { messages, asks: asking, surveys, signals };
     start_source(source, rate_hz, asked, sender.clone())?;
+    start_surveys(wanted, sender.clone())?;
     thread::Builder::new()
         .name("lfinspect-input".to_owned())
         .spawn(move || guarded(&sender, || read_input(&sender)))?;
@@ -101,8 +122,10 @@ pub(super) fn start_source(
                 match asked.try_recv() {
                     Ok(Ask::Rate(rate_hz)) => source.request_rate(rate_hz),
                     Ok(Ask::Superblock(id)) => source.request_superblock(id),
+                    Ok(Ask::Attach(socket)) => source.attach(&socket),
+                    Ok(Ask::Reconnect) => source.reconnect(),
                     Err(std::sync::mpsc::TryRecvError::Disconnected) => return,
-                    Err(std::sync::mpsc::TryRecvError::Empty) => {}
+                    Ok(Ask::Survey(_)) | Err(std::sync::mpsc::TryRecvError::Empty) => {}
                 }
                 let event = source.poll(SOURCE_POLL);
                 if event != SourceEvent::Quiet && sender.send(Message::Source(event)).is_err() {
@@ -112,6 +135,36 @@ pub(super) fn start_source(
         });
     })?;
     Ok(())
+}
+
+/// Surveys programs while that is wanted; sleeps otherwise, and keeps no connection.
+fn start_surveys(wanted: Receiver<bool>, sender: SyncSender<Message>) -> io::Result<()> {
+    thread::Builder::new().name("lfinspect-survey".to_owned()).spawn(move || {
+        guarded(&sender, || {
+            while let Ok(is_wanted) = wanted.recv() {
+                if is_wanted {
+                    survey(&wanted, &sender);
+                }
+            }
+        });
+    })?;
+    Ok(())
+}
+
+fn survey(wanted: &Receiver<bool>, sender: &SyncSender<Message>) {
+    let mut surveyor = Surveyor::new();
+    loop {
+        let start = Instant::now();
+        let survey = surveyor.round();
+        let round = if survey.is_waiting { ROUND / 8 } else { ROUND };
+        if sender.send(Message::Surveyed(survey)).is_err() {
+            return;
+        }
+        match wanted.recv_timeout(round.saturating_sub(start.elapsed())) {
+            Ok(true) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(false) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
 }
 
 fn read_input(sender: &SyncSender<Message>) {

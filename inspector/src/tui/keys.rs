@@ -41,6 +41,8 @@ pub enum Action {
     LeapForward,
     Baseline,
     Difference,
+    Programs,
+    Reconnect,
     Redraw,
 }
 
@@ -53,6 +55,8 @@ pub enum Scope {
     On(Screen),
     /// On every screen but that one, where the key means something else.
     Except(Screen),
+    /// In the list of programs.
+    Picker,
 }
 
 impl Scope {
@@ -63,6 +67,7 @@ impl Scope {
             Self::Everywhere => true,
             Self::On(only) => only == screen,
             Self::Except(not) => not != screen,
+            Self::Picker => false,
         }
     }
 }
@@ -125,6 +130,16 @@ const fn except(
     help: &'static str,
 ) -> Binding {
     Binding { keys, action, scope: Scope::Except(screen), written, word, help }
+}
+
+const fn in_picker(
+    keys: &'static [(KeyCode, KeyModifiers)],
+    action: Action,
+    written: &'static str,
+    word: &'static str,
+    help: &'static str,
+) -> Binding {
+    Binding { keys, action, scope: Scope::Picker, written, word, help }
 }
 
 /// Every key. The footer shows them in this order, as many as fit.
@@ -321,11 +336,42 @@ pub const TABLE: &[Binding] = &[
         "half as many states a second (down to one in ten seconds)",
     ),
     everywhere(
+        &[char('p')],
+        Action::Programs,
+        "p",
+        "programs",
+        "the list of programs that can be watched, to go to another one",
+    ),
+    everywhere(
+        &[char('r')],
+        Action::Reconnect,
+        "r",
+        "",
+        "look for a program that is gone, or for the one that was started in its place",
+    ),
+    everywhere(
         &[code(KeyCode::Esc)],
         Action::Back,
         "Esc",
         "",
         "back: close what is open, undo the zoom, the filter, the picked edge",
+    ),
+    in_picker(&[code(KeyCode::Enter)], Action::Open, "Enter", "watch", "watch the program"),
+    in_picker(&[char('s')], Action::Sort, "s", "sort", "sort by the column under the cursor"),
+    in_picker(&[char('i')], Action::Invert, "i", "invert", "invert the order"),
+    in_picker(
+        &[char('/')],
+        Action::Filter,
+        "/",
+        "filter",
+        "filter: text in the name or the user, or terms such as live>1g ext>30 growth>1m",
+    ),
+    in_picker(
+        &[code(KeyCode::Esc)],
+        Action::Back,
+        "Esc",
+        "back",
+        "clear the filter; back to the program that was shown, or leave where none was",
     ),
     everywhere(&[char('k'), code(KeyCode::Up)], Action::Up, "k ↑", "", "up"),
     everywhere(&[char('j'), code(KeyCode::Down)], Action::Down, "j ↓", "", "down"),
@@ -418,22 +464,66 @@ pub const TABLE: &[Binding] = &[
     ),
 ];
 
-/// What `key` asks for on `screen`. A key of the screen comes before one that works everywhere.
+/// What `key` asks for on `screen`.
 #[must_use]
 pub fn action(screen: Screen, key: KeyEvent) -> Option<Action> {
+    bound(|scope| scope.includes(screen), key)
+}
+
+/// What `key` asks for in the list of programs.
+#[must_use]
+pub fn picker_action(key: KeyEvent) -> Option<Action> {
+    bound(|scope| scope == Scope::Picker, key).or_else(|| {
+        bound(|scope| scope == Scope::Everywhere, key).filter(|&action| works_in_picker(action))
+    })
+}
+
+fn bound(belongs: impl Fn(Scope) -> bool, key: KeyEvent) -> Option<Action> {
     // Terminals differ in whether they report Shift with a character that needs it.
     let plain = match key.code {
         KeyCode::Char(_) => key.modifiers.difference(KeyModifiers::SHIFT),
         _ => key.modifiers,
     };
-    let bound = |binding: &&Binding| {
-        let pressed = |&(code, modifiers): &(KeyCode, KeyModifiers)| {
-            code == key.code && (modifiers == key.modifiers || modifiers == plain)
-        };
-        binding.keys.iter().any(pressed)
+    let pressed = |&(code, modifiers): &(KeyCode, KeyModifiers)| {
+        code == key.code && (modifiers == key.modifiers || modifiers == plain)
     };
-    let mut here = TABLE.iter().filter(|binding| binding.scope.includes(screen));
-    here.find(bound).map(|binding| binding.action)
+    let bound = |binding: &&Binding| belongs(binding.scope) && binding.keys.iter().any(pressed);
+    TABLE.iter().find(bound).map(|binding| binding.action)
+}
+
+/// Whether what works everywhere means anything in the list of programs.
+fn works_in_picker(action: Action) -> bool {
+    use Action::{
+        Bottom, Down, Help, Left, PageDown, PageUp, Programs, Quit, Redraw, Right, Top, Up,
+    };
+    matches!(
+        action,
+        Quit | Help
+            | Up
+            | Down
+            | Left
+            | Right
+            | Top
+            | Bottom
+            | PageUp
+            | PageDown
+            | Programs
+            | Redraw
+    )
+}
+
+/// The lines of the table that work in the list of programs: its own, and those that work everywhere.
+pub fn common_in_picker() -> impl Iterator<Item = &'static Binding> {
+    TABLE
+        .iter()
+        .filter(|binding| binding.scope == Scope::Everywhere && works_in_picker(binding.action))
+}
+
+/// The lines of the table that belong into the footer of the list of programs.
+pub fn picker_footer() -> impl Iterator<Item = &'static Binding> {
+    let leaving = |binding: &&Binding| matches!(binding.action, Action::Quit | Action::Help);
+    let own = TABLE.iter().filter(|binding| binding.scope == Scope::Picker);
+    own.chain(common_in_picker().filter(leaving))
 }
 
 /// The lines of the table that belong into the footer of `screen`.
@@ -466,14 +556,34 @@ mod tests {
     #[test]
     fn every_binding_can_be_reached_and_is_explained() {
         for binding in TABLE {
-            let here = |screen: &Screen| binding.scope.includes(*screen);
-            let screen = Screen::ALL.into_iter().find(here).expect("it works somewhere");
             for &(code, modifiers) in binding.keys {
-                let asked = action(screen, KeyEvent::new(code, modifiers));
+                let key = KeyEvent::new(code, modifiers);
+                let asked = match binding.scope {
+                    Scope::Picker => picker_action(key),
+                    scope => {
+                        let here = |screen: &Screen| scope.includes(*screen);
+                        let screen = Screen::ALL.into_iter().find(here);
+                        action(screen.expect("it works somewhere"), key)
+                    }
+                };
                 assert_eq!(asked, Some(binding.action), "{code:?}");
             }
             assert!(!binding.help.is_empty() && !binding.written.is_empty());
         }
+    }
+
+    #[test]
+    fn in_the_list_of_programs_no_key_is_bound_twice_and_no_screen_is_behind_one() {
+        let mut seen = Vec::new();
+        for binding in TABLE.iter().filter(|binding| binding.scope == Scope::Picker) {
+            for key in binding.keys {
+                assert!(!seen.contains(key), "{key:?} twice");
+                seen.push(*key);
+            }
+        }
+        let press = |c| picker_action(KeyEvent::new(KeyCode::Char(c), NONE));
+        assert_eq!(press('q'), Some(Action::Quit));
+        assert_eq!([press('1'), press(' '), press('x'), press('r')], [None; 4]);
     }
 
     #[test]

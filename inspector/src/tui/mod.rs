@@ -3,7 +3,8 @@
 //! ```text
 //!   input thread ──┐                                        ┌─► view(&Model, &mut Frame) ─► terminal
 //!   source thread ─┼─► one bounded channel ─► update(&mut Model, Message) ─► Commands ─► source
-//!   signals ───────┘
+//!   signals ───────┤
+//!   survey ────────┘ (while the list of programs is open)
 //! ```
 //!
 //! `update` alone changes the model, `view` only reads it, and neither waits or talks to anybody. The
@@ -13,10 +14,12 @@
 
 use std::io;
 use std::mem::discriminant;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
 
+use crate::source::following::FollowingSource;
 use crate::source::{Ask, Source};
 
 pub mod class_table;
@@ -87,6 +90,20 @@ pub struct Options {
     pub theme: ThemeName,
     /// Whether what is shown is past: a recording.
     pub replay: bool,
+    /// What it begins with.
+    pub begin: Begin,
+}
+
+/// What the interface begins with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Begin {
+    /// The screens of what the source tells.
+    #[default]
+    Screens,
+    /// The list of programs, to watch one of them.
+    Programs,
+    /// The same; picking one is all.
+    Pick,
 }
 
 impl Default for Options {
@@ -98,6 +115,7 @@ impl Default for Options {
             mouse: true,
             theme: ThemeName::Dark,
             replay: false,
+            begin: Begin::Screens,
         }
     }
 }
@@ -131,14 +149,43 @@ impl From<ExitStatus> for ExitCode {
 /// # Errors
 /// When the terminal cannot be set up or written to. One that goes away meanwhile is no error.
 pub fn run(source: Box<dyn Source + Send>, options: Options) -> color_eyre::Result<ExitStatus> {
+    start(source, options, feed::Feed::ask)
+}
+
+/// Lets the person pick a program: the socket of the one they picked, if they did.
+///
+/// # Errors
+/// As [`run`].
+pub fn pick(options: Options) -> color_eyre::Result<(Option<PathBuf>, ExitStatus)> {
+    let mut picked = None;
+    let nobody = FollowingSource::new(None, options.rate_hz, false);
+    let options = Options { begin: Begin::Pick, ..options };
+    let status = start(Box::new(nobody), options, |feed, ask| match ask {
+        Ask::Attach(socket) => picked = Some(socket),
+        ask => feed.ask(ask),
+    })?;
+    Ok((picked, status))
+}
+
+fn start(
+    source: Box<dyn Source + Send>,
+    options: Options,
+    mut ask: impl FnMut(&feed::Feed, Ask),
+) -> color_eyre::Result<ExitStatus> {
     let depth = Depth::detect(options.color, |name| std::env::var(name).ok());
     let theme = Theme::new(depth, options.ascii, options.theme);
     let mut screen = terminal::Screen::new(options.mouse)?;
     let mut model = Model::new(theme, options.rate_hz, screen.size()?);
     model.replay = options.replay;
+    model.picker.available = source.can_attach();
+    model.picker.open = options.begin != Begin::Screens;
+    model.picker.picked_leaves = options.begin == Begin::Pick;
     let feed = feed::start(source, options.rate_hz)?;
+    if model.picker.open {
+        feed.ask(Ask::Survey(true));
+    }
     let drawn = |model: &Model, clear: bool| screen.draw(model, clear);
-    let ended = drive(&mut model, &feed.messages, &feed.asks, drawn);
+    let ended = drive(&mut model, &feed.messages, |asked| ask(&feed, asked), drawn);
     // In this order: giving the terminal back may have to wait for it, and a signal ends that too.
     drop(screen);
     drop(feed);
@@ -153,7 +200,7 @@ pub fn run(source: Box<dyn Source + Send>, options: Options) -> color_eyre::Resu
 fn drive(
     model: &mut Model,
     messages: &Receiver<Message>,
-    asks: &Sender<Ask>,
+    mut ask: impl FnMut(Ask),
     mut draw: impl FnMut(&Model, bool) -> io::Result<()>,
 ) -> io::Result<ExitStatus> {
     let mut pace = Pace::new(Instant::now());
@@ -191,13 +238,14 @@ fn drive(
         for message in messages.try_iter().take(MAX_BATCH) {
             commands = commands.and(take(model, message));
         }
-        let Commands { redraw, clear, rate_hz, superblock, quit } = commands;
+        let Commands { redraw, clear, rate_hz, superblock, asks, quit } = commands;
+        [rate_hz.map(Ask::Rate), superblock.map(Ask::Superblock)]
+            .into_iter()
+            .flatten()
+            .chain(asks)
+            .for_each(&mut ask);
         if let Some(status) = quit {
             return Ok(status);
-        }
-        for ask in [rate_hz.map(Ask::Rate), superblock.map(Ask::Superblock)].into_iter().flatten() {
-            // A source that has ended gives nothing.
-            let _ = asks.send(ask);
         }
         if is_urgent {
             draw_now(model, &mut pace, clear)?;

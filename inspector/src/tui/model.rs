@@ -7,7 +7,7 @@ use super::edge::Edge;
 use super::events::Entry;
 use super::figure::{Figure, Pane};
 use super::moments::{Moment, Moments};
-use super::screens::{heaps, large, lints, map, stream};
+use super::screens::{heaps, large, lints, map, picker, stream};
 use super::theme::Theme;
 
 /// The screens, with the digits that call them.
@@ -93,6 +93,8 @@ pub enum Connection {
     Connecting,
     /// States come.
     Live,
+    /// There is none, and one is looked for; what for, and why.
+    Waiting(String),
     /// The connection ended; why.
     Gone(String),
     /// There is none; why, and what to do.
@@ -190,6 +192,8 @@ pub struct Model {
     pub stream: stream::Cursor,
     /// The Lints screen's cursor.
     pub lints: lints::Cursor,
+    /// The list of programs, which covers everything while it is open.
+    pub picker: picker::Picker,
 }
 
 impl Model {
@@ -218,6 +222,7 @@ impl Model {
             large: large::Cursor::default(),
             stream: stream::Cursor::default(),
             lints: lints::Cursor::default(),
+            picker: picker::Picker::default(),
         }
     }
 

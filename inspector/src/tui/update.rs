@@ -11,10 +11,11 @@ use super::data::Data;
 use super::events;
 use super::keys::{self, Action};
 use super::model::{Connection, Frozen, Model, Overlay, Screen, Silence};
-use super::screens::{classes, explain, heaps, help, large, lints, map, stream};
+use super::screens::{classes, explain, heaps, help, large, lints, map, picker, stream};
 use super::view;
 use super::{ExitStatus, RATES_HZ};
-use crate::source::SourceEvent;
+use crate::source::{Ask, SourceEvent};
+use crate::survey::Survey;
 
 mod cursor;
 mod past;
@@ -30,6 +31,8 @@ pub enum Message {
     Resize(u16, u16),
     /// The source said something.
     Source(SourceEvent),
+    /// So the programs stand that can be watched.
+    Surveyed(Survey),
     /// The system asks for the end, with a signal of this number.
     Signal(i32),
     /// Nobody can type any more: the terminal is gone.
@@ -50,7 +53,7 @@ impl Message {
 }
 
 /// What is to be done outside of the model.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[must_use]
 pub struct Commands {
     /// Something that is shown has changed.
@@ -61,16 +64,28 @@ pub struct Commands {
     pub rate_hz: Option<f64>,
     /// Ask the source for a close look at this superblock.
     pub superblock: Option<u32>,
+    /// Ask for another connection, or for the programs there are.
+    pub asks: Vec<Ask>,
     /// Leave.
     pub quit: Option<ExitStatus>,
 }
 
 impl Commands {
     /// Nothing.
-    pub const NOTHING: Self =
-        Self { redraw: false, clear: false, rate_hz: None, superblock: None, quit: None };
+    pub const NOTHING: Self = Self {
+        redraw: false,
+        clear: false,
+        rate_hz: None,
+        superblock: None,
+        asks: Vec::new(),
+        quit: None,
+    };
     /// Draw what has changed.
-    pub const REDRAW: Self = Self { redraw: true, ..Self::NOTHING };
+    pub const REDRAW: Self = {
+        let mut redraw = Self::NOTHING;
+        redraw.redraw = true;
+        redraw
+    };
 
     fn quit(status: ExitStatus) -> Self {
         Self { quit: Some(status), ..Self::NOTHING }
@@ -81,12 +96,14 @@ impl Commands {
     }
 
     /// These, and those of a later message.
-    pub fn and(self, later: Self) -> Self {
+    pub fn and(mut self, later: Self) -> Self {
+        self.asks.extend(later.asks);
         Self {
             redraw: self.redraw || later.redraw,
             clear: self.clear || later.clear,
             rate_hz: later.rate_hz.or(self.rate_hz),
             superblock: later.superblock.or(self.superblock),
+            asks: self.asks,
             quit: self.quit.or(later.quit),
         }
     }
@@ -102,7 +119,12 @@ pub fn update(model: &mut Model, message: Message) -> Commands {
             model.size = (columns, rows);
             Commands::REDRAW
         }
-        Message::Source(event) => Commands::redraw_if(on_source(model, event)),
+        Message::Source(event) => {
+            // Behind the list of programs nothing is seen.
+            let changed = on_source(model, event);
+            Commands::redraw_if(changed && !model.picker.open)
+        }
+        Message::Surveyed(survey) => Commands::redraw_if(picker::take(model, survey)),
         Message::Signal(number) => Commands::quit(ExitStatus::Signal(number)),
         Message::InputClosed => Commands::quit(ExitStatus::Done),
         Message::Panicked => Commands::quit(ExitStatus::Panicked),
@@ -133,6 +155,7 @@ fn on_source(model: &mut Model, event: SourceEvent) -> bool {
             (picture.pid, picture.rss_bytes) = (pid, rss_bytes);
             return changed && model.frozen.is_none();
         }
+        SourceEvent::Waiting(reason) => model.connection = Connection::Waiting(reason),
         SourceEvent::Failed(reason) => model.connection = Connection::Failed(reason),
         SourceEvent::Gone(reason) => model.connection = Connection::Gone(reason),
         SourceEvent::Quiet => return false,
@@ -198,6 +221,7 @@ fn on_key(model: &mut Model, key: KeyEvent) -> Commands {
             return quit(model);
         }
         match model.screen {
+            _ if model.picker.open => picker::edit(model, key),
             Screen::Map => map::edit(model, key),
             Screen::Heaps => heaps::edit(model, key),
             Screen::Large => large::edit(model, key),
@@ -208,7 +232,9 @@ fn on_key(model: &mut Model, key: KeyEvent) -> Commands {
         }
         return Commands::REDRAW;
     }
-    match keys::action(model.screen, key) {
+    let action =
+        if model.picker.open { keys::picker_action(key) } else { keys::action(model.screen, key) };
+    match action {
         Some(action) => perform(model, action),
         None => Commands::NOTHING,
     }
@@ -217,6 +243,7 @@ fn on_key(model: &mut Model, key: KeyEvent) -> Commands {
 /// Whether keys are text on the screen shown.
 fn is_typing(model: &Model) -> bool {
     match model.screen {
+        _ if model.picker.open => picker::is_typing(model),
         Screen::Map => map::is_typing(model),
         Screen::Heaps => heaps::is_typing(model),
         Screen::Large => large::is_typing(model),
@@ -256,13 +283,20 @@ fn perform(model: &mut Model, action: Action) -> Commands {
                 _ => Overlay::Explain(model.figure(), 0),
             };
         }
+        Action::Back if model.picker.open && model.overlay == Overlay::None => {
+            return picker::back(model);
+        }
         Action::Back => back(model),
         Action::ScrubBack | Action::ScrubForward | Action::LeapBack | Action::LeapForward => {
             return Commands::redraw_if(past::scrub(model, action));
         }
         Action::Baseline => past::set_baseline(model),
         Action::Difference => past::toggle_difference(model),
+        Action::Programs if model.picker.open => return picker::close(model),
+        Action::Programs => return picker::open(model),
+        Action::Reconnect => return reconnect(model),
         _ if model.overlay != Overlay::None => scroll_overlay(model, action),
+        action if model.picker.open => return picker::act(model, action),
         Action::Zoom | Action::Open => match model.screen {
             Screen::Overview => model.overview.zoomed = !model.overview.zoomed,
             Screen::States => model.states.zoomed = !model.states.zoomed,
@@ -289,6 +323,15 @@ fn act(model: &mut Model, action: Action) -> Commands {
         Screen::Lints => lints::act(model, action),
         Screen::Overview | Screen::Classes | Screen::States => Commands::NOTHING,
     }
+}
+
+/// Looks for a program that is gone; where one is connected there is nothing to look for.
+fn reconnect(model: &Model) -> Commands {
+    let connected = matches!(model.connection, Connection::Connecting | Connection::Live);
+    if connected || !model.picker.available {
+        return Commands::NOTHING;
+    }
+    Commands { asks: vec![Ask::Reconnect], ..Commands::NOTHING }
 }
 
 fn show(model: &mut Model, screen: Screen) {
@@ -389,6 +432,9 @@ fn on_mouse(model: &mut Model, mouse: MouseEvent) -> Commands {
             if model.overlay != Overlay::None {
                 model.overlay = Overlay::None;
                 return Commands::REDRAW;
+            }
+            if model.picker.open {
+                return picker::click(model, mouse.column, mouse.row);
             }
             if let Some(screen) = view::tab_at(model, mouse.column, mouse.row) {
                 show(model, screen);

@@ -19,7 +19,8 @@ use ratatui::widgets::{Paragraph, Widget, Wrap};
 use super::keys;
 use super::model::{Connection, Model, Overlay, Screen};
 use super::screens::{
-    classes, connection, explain, heaps, help, large, lints, map, overview, paint, states, stream,
+    classes, connection, explain, heaps, help, large, lints, map, overview, paint, picker, states,
+    stream,
 };
 use super::theme::Hue;
 use crate::format;
@@ -40,6 +41,12 @@ pub fn view(model: &Model, frame: &mut Frame) {
 
 fn draw(model: &Model, buf: &mut Buffer, area: Rect) {
     if area.is_empty() {
+        return;
+    }
+    if model.picker.open {
+        picker::draw(buf, area, model);
+        paint::line(buf, area, area.height - 1, &footer(model, area.width));
+        draw_overlay(buf, body_of(area), model);
         return;
     }
     if area.width < LEAST.0 || area.height < LEAST.1 {
@@ -113,7 +120,9 @@ fn summary(model: &Model) -> Line<'static> {
     let (word, _) = badge(model);
     let Some(data) = model.shown() else {
         let reason = match &model.connection {
-            Connection::Gone(reason) | Connection::Failed(reason) => reason.clone(),
+            Connection::Waiting(reason) | Connection::Gone(reason) | Connection::Failed(reason) => {
+                reason.clone()
+            }
             _ => String::new(),
         };
         return Line::from(vec![
@@ -146,6 +155,7 @@ fn badge(model: &Model) -> (String, Style) {
     let theme = &model.theme;
     let paused = model.frozen.is_some();
     match &model.connection {
+        Connection::Waiting(_) => ("WAITING".to_owned(), theme.badge(Hue::Yellow)),
         Connection::Gone(_) => ("GONE".to_owned(), theme.badge(Hue::Vermillion)),
         Connection::Failed(_) => ("FAILED".to_owned(), theme.badge(Hue::Vermillion)),
         _ if model.silence.is_some() => {
@@ -301,7 +311,12 @@ fn footer(model: &Model, width: u16) -> Line<'static> {
     let theme = &model.theme;
     let mut spans = vec![Span::raw(" ")];
     let mut used = 1;
-    for binding in keys::footer(model.screen) {
+    let bindings: Vec<_> = if model.picker.open {
+        keys::picker_footer().collect()
+    } else {
+        keys::footer(model.screen).collect()
+    };
+    for binding in bindings {
         let needed = binding.written.chars().count() + binding.word.len() + 3;
         if used + needed > usize::from(width) + 1 {
             break;

@@ -9,7 +9,7 @@ use std::thread;
 use lfalloc_protocol::message::{
     ClassInfo, ClassRecord, Classes, HeapRecord, Heaps, Hello, Kind, LargeBlocks, LargeRecord,
     MAGIC, MAJOR, MINOR, Parts, Refused, StateBegin, StateEnd, SuperblockRecord, Superblocks,
-    TransitionRecord, Transitions, backing, cause, refusal, state,
+    Totals, TransitionRecord, Transitions, backing, cause, refusal, state,
 };
 use lfalloc_protocol::socket::socket_file_name;
 use lfalloc_protocol::{read_frame, write_frame};
@@ -21,6 +21,8 @@ pub(crate) enum Manner {
     Serve { consistent_from: u64 },
     /// Greets it and closes the connection.
     HangUp,
+    /// Closes the connection after a first state.
+    Leave,
     /// Refuses it as one of another major version.
     RefuseVersion,
     /// Greets it in another major version, whose greeting goes on differently.
@@ -64,12 +66,20 @@ fn serve(mut stream: UnixStream, name: &str, manner: Manner) -> Option<()> {
                     sequence += 1;
                     write_state(&mut stream, sequence, sequence >= consistent_from)?;
                 }
+                if kind == Kind::TOTALS_REQUEST {
+                    write_frame(&mut stream, Kind::TOTALS, &totals()).ok()?;
+                }
                 if kind == Kind::SUBSCRIBE {
                     write_frame(&mut stream, Kind::TRANSITIONS, &transitions()).ok()?;
                     // A kind that no version so far knows: it must be skipped.
                     write_frame(&mut stream, Kind(0x01FF), &7_u64).ok()?;
                 }
             }
+        }
+        Manner::Leave => {
+            write_frame(&mut stream, Kind::HELLO, &hello(name)).ok()?;
+            while read_frame(&mut stream, &mut buffer).ok()? != Kind::SUBSCRIBE {}
+            write_state(&mut stream, 1, true)
         }
         Manner::HangUp => write_frame(&mut stream, Kind::HELLO, &hello(name)).ok(),
         Manner::RefuseVersion => refuse(&mut stream, refusal::VERSION, 2),
@@ -175,6 +185,19 @@ fn state_end(sequence: u64, consistent: bool) -> StateEnd {
         frees_after: 1,
         transitions_seen: 1,
         ..StateEnd::default()
+    }
+}
+
+/// Twice as much live as in the state.
+fn totals() -> Totals {
+    Totals {
+        mapped_bytes: 65536 + LARGE_BYTES + 4096,
+        live_bytes: 2 * (4 * 8192 + LARGE_BYTES),
+        superblock_bytes: 65536,
+        allocations: 6,
+        frees: 1,
+        in_hand: 0,
+        uptime_ns: 62_000_000_000,
     }
 }
 

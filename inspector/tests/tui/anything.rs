@@ -5,6 +5,7 @@
 //! made-up process: in order, out of order, cut off, with a byte changed, or with figures at the ends of
 //! their ranges. The model is drawn after every message, at its own size and at another one.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::stage::{draw, feed, press, source};
@@ -13,7 +14,9 @@ use lfalloc_protocol::message::{
     ClassInfo, ClassRecord, Classes, Hello, Kind, MAGIC, MAJOR, MINOR, Parts, StateBegin, StateEnd,
     SuperblockRecord, Superblocks, TransitionRecord, Transitions,
 };
+use lfinspect::listing::{Row, Unreachable};
 use lfinspect::source::{Source, SourceEvent};
+use lfinspect::survey::{Program, Standing, Survey};
 use lfinspect::tui::ThemeName;
 use lfinspect::tui::model::Model;
 use lfinspect::tui::theme::{Depth, Theme};
@@ -40,6 +43,8 @@ enum Step {
     /// Figures at the ends of their ranges.
     Extreme(i64, u64, u32),
     Say(SourceEvent),
+    /// What a survey of programs tells, of so many, with figures like these.
+    Survey(u8, i64, u64),
 }
 
 fn edge_i64() -> impl Strategy<Value = i64> {
@@ -55,7 +60,7 @@ fn edge_u32() -> impl Strategy<Value = u32> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let keys = "qx?12345678 .,nsiev/+-hjklgG<>k0%mu";
+    let keys = "qx?12345678 .,nsiev/+-hjklgG<>k0%mupppr";
     let key = prop_oneof![
         8 => proptest::sample::select(keys.chars().filter(|&key| key != 'q').collect::<Vec<_>>())
             .prop_map(KeyCode::Char),
@@ -75,6 +80,7 @@ fn step() -> impl Strategy<Value = Step> {
     let said = proptest::sample::select(vec![
         SourceEvent::Quiet,
         SourceEvent::Gone("the process ended".to_owned()),
+        SourceEvent::Waiting("for another \u{7f}".to_owned()),
         SourceEvent::Failed("refused: a reason\nof two lines, \u{1b}[31mred\u{7f}".to_owned()),
         SourceEvent::Process { pid: u32::MAX, rss_bytes: Some(u64::MAX) },
         SourceEvent::Silent { seconds: u64::MAX, stopped: false },
@@ -91,6 +97,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<(u8, u8, u8)>().prop_map(|(place, cut, change)| Step::Broken(place, cut, change)),
         2 => (edge_i64(), edge_u64(), edge_u32()).prop_map(|(a, b, c)| Step::Extreme(a, b, c)),
         1 => said.prop_map(Step::Say),
+        2 => (0..40_u8, edge_i64(), edge_u64()).prop_map(|(n, a, b)| Step::Survey(n, a, b)),
     ]
 }
 
@@ -210,6 +217,43 @@ fn extreme(signed: i64, counter: u64, count: u32) -> Vec<SourceEvent> {
     events
 }
 
+/// Programs whose figures are at the ends of their ranges.
+fn survey(count: u8, signed: i64, counter: u64) -> Survey {
+    let name = "名前\u{1b}[31m".to_owned();
+    let row = |pid| Row {
+        pid,
+        namespace_pid: pid,
+        user: name.clone(),
+        name: name.clone(),
+        uptime_ms: counter,
+        rss_bytes: Some(counter),
+        mapped_bytes: signed,
+        live_bytes: signed,
+        external_fraction: Some(signed as f64),
+        consistent: false,
+        allocator_version: String::new(),
+        protocol: "9.\u{7}".to_owned(),
+        socket: String::new(),
+    };
+    let program = |place: u8| Program {
+        id: place.into(),
+        path: PathBuf::new(),
+        row: row(u32::MAX - u32::from(place)),
+        trend: vec![signed, 0, i64::MIN, i64::MAX],
+        growth: Some(counter as f64),
+        standing: [Standing::Answers, Standing::Silent, Standing::Ended][usize::from(place % 3)],
+    };
+    let socket = Unreachable {
+        pid: 1,
+        name: name.clone(),
+        socket: String::new(),
+        reason: name.clone(),
+        stale: count.is_multiple_of(2),
+    };
+    let programs = (0..count).map(program).collect();
+    Survey { programs, unreachable: vec![(counter, socket)], is_waiting: count > 30 }
+}
+
 fn messages(step: &Step, events: &[SourceEvent], next: &mut usize) -> Vec<Message> {
     let mouse = |kind, column, row| {
         Message::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE })
@@ -243,6 +287,9 @@ fn messages(step: &Step, events: &[SourceEvent], next: &mut usize) -> Vec<Messag
             extreme(*signed, *counter, *count).iter().map(told).collect()
         }
         Step::Say(event) => vec![told(event)],
+        Step::Survey(count, signed, counter) => {
+            vec![Message::Surveyed(survey(*count, *signed, *counter))]
+        }
     }
 }
 
@@ -262,6 +309,7 @@ proptest! {
         let events = events();
         let theme = Theme::new(depth, ascii, ThemeName::Light);
         let mut model = Model::new(theme, 4.0, (120, 36));
+        model.picker.available = true;
         let mut next = 0;
         for step in &steps {
             for message in messages(step, &events, &mut next) {

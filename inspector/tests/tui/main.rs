@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod anything;
+mod picker;
 mod screens;
 mod stage;
 mod working;

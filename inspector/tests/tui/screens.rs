@@ -91,6 +91,16 @@ fn gone() {
 }
 
 #[test]
+fn waiting() {
+    for (width, height) in [(120, 36), (60, 15)] {
+        let case = Case::new(Stage::Waiting).size(width, height);
+        check(&format!("overview_waiting_{width}x{height}"), &case);
+        let case = Case::new(Stage::Awaited).size(width, height);
+        check(&format!("awaited_{width}x{height}"), &case);
+    }
+}
+
+#[test]
 fn silent() {
     for (width, height) in [(120, 36), (60, 15)] {
         let case = Case::new(Stage::Silent).size(width, height);

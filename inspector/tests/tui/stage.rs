@@ -29,6 +29,10 @@ pub(crate) enum Stage {
     Paused,
     /// The process has ended.
     Gone,
+    /// The process has ended, and its successor is waited for.
+    Waiting,
+    /// A process is waited for that was never there.
+    Awaited,
     /// The agent speaks another version.
     Mismatch,
     /// The process was stopped.
@@ -45,11 +49,13 @@ pub(crate) enum Stage {
 
 impl Stage {
     /// All stages.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Connecting,
         Self::Live,
         Self::Paused,
         Self::Gone,
+        Self::Waiting,
+        Self::Awaited,
         Self::Mismatch,
         Self::Silent,
         Self::Missed,
@@ -116,6 +122,16 @@ impl Case {
             Stage::Gone => {
                 feed(&mut model, &mut source(400, 4_000), 16);
                 say(&mut model, SourceEvent::Gone("the process ended".to_owned()));
+            }
+            Stage::Waiting => {
+                feed(&mut model, &mut source(400, 4_000), 16);
+                let reason = "pid 4121 (indexer) has ended; waiting for 'indexer' to start again";
+                say(&mut model, SourceEvent::Waiting(reason.to_owned()));
+            }
+            Stage::Awaited => {
+                let reason = "waiting for a program named 'indexer' that shows lfalloc \
+                              (lfalloc_agent::start())";
+                say(&mut model, SourceEvent::Waiting(reason.to_owned()));
             }
             Stage::Silent => {
                 feed(&mut model, &mut source(400, 4_000), 16);

@@ -25,6 +25,7 @@ fn words(model: &Model) -> (&'static str, String) {
             }
         },
         Connection::Live => ("Live", String::new()),
+        Connection::Waiting(reason) => ("Waiting", format!("{reason}.")),
         Connection::Gone(reason) => {
             ("Gone", format!("{reason}. It ended before a first state was complete."))
         }
@@ -53,7 +54,12 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model) {
     let width = area.width.saturating_sub(4).min(76);
     let lines = paint::wrap(&text, usize::from(width.saturating_sub(4)));
     let failed = matches!(model.connection, Connection::Failed(_) | Connection::Gone(_));
-    let hint = if failed { "q leaves; lfinspect doctor looks for the cause" } else { "q leaves" };
+    let hint = match (failed, model.picker.available) {
+        (true, true) => "q leaves; p lists the programs; lfinspect doctor looks for the cause",
+        (true, false) => "q leaves; lfinspect doctor looks for the cause",
+        (false, true) => "q leaves; p lists the programs",
+        (false, false) => "q leaves",
+    };
     let height = (lines.len() as u16).saturating_add(4).min(area.height);
     let page = Rect {
         x: area.x + (area.width - width) / 2,
@@ -75,6 +81,10 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model) {
 #[must_use]
 pub fn banner(model: &Model) -> Vec<Line<'static>> {
     let (word, reason) = match (&model.connection, silence(model)) {
+        (Connection::Waiting(reason), _) => ("WAITING", reason.clone()),
+        (Connection::Gone(reason), _) if model.picker.available => {
+            ("GONE", format!("{reason} (r looks for it again)"))
+        }
         (Connection::Gone(reason), _) => ("GONE", reason.clone()),
         (Connection::Failed(reason), _) => ("FAILED", reason.clone()),
         (Connection::Connecting | Connection::Live, Some(silence)) => ("SILENT", silence),

@@ -4,7 +4,7 @@ use lfalloc_protocol::message::state;
 use ratatui::text::{Line, Span};
 
 use super::paint;
-use crate::tui::keys::{Binding, Scope, TABLE};
+use crate::tui::keys::{Binding, Scope, TABLE, common_in_picker};
 use crate::tui::model::{Model, Screen};
 use crate::tui::theme::Theme;
 
@@ -25,6 +25,11 @@ pub fn lines(model: &Model) -> Vec<Line<'static>> {
     let theme = &model.theme;
     let width = usize::from(width(model));
     let mut lines = Vec::new();
+    if model.picker.open {
+        let own = TABLE.iter().filter(|binding| binding.scope == Scope::Picker);
+        let all = own.chain(common_in_picker());
+        return all.flat_map(|binding| binding_lines(theme, binding, width)).collect();
+    }
     let mut group = |title: &str, belongs: &dyn Fn(Scope) -> bool| {
         let mut bindings = TABLE.iter().filter(|binding| belongs(binding.scope)).peekable();
         if bindings.peek().is_none() {
@@ -45,6 +50,7 @@ pub fn lines(model: &Model) -> Vec<Line<'static>> {
     for screen in Screen::ALL.into_iter().filter(|&screen| screen != here) {
         group(&format!("On {}", screen.title()), &on(screen));
     }
+    group("In the list of programs", &|scope| scope == Scope::Picker);
     lines.push(Line::default());
     lines.extend(legend(theme, width));
     lines

@@ -26,7 +26,7 @@ pub struct Column {
 }
 
 /// A row.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     /// Tells rows apart; the cursor stays with it.
     pub key: u64,
@@ -191,12 +191,12 @@ pub fn filter_line(theme: &Theme, filter: &Terms, example: &str) -> Line<'static
 }
 
 /// Rows below the heading and above the filter's line.
-fn height(area: Rect) -> u16 {
+pub(super) fn height(area: Rect) -> u16 {
     area.height.saturating_sub(2)
 }
 
 /// The places of the columns that fit into `width` cells.
-fn fitting(columns: &[Column], width: u16) -> Vec<usize> {
+pub(super) fn fitting(columns: &[Column], width: u16) -> Vec<usize> {
     let mut places: Vec<usize> = (0..columns.len()).collect();
     let total =
         |places: &[usize]| places.iter().map(|&place| columns[place].width + 1).sum::<u16>();

@@ -16,6 +16,7 @@ pub mod map;
 pub mod overview;
 pub mod paint;
 pub mod parts_bar;
+pub mod picker;
 pub mod plot;
 pub mod states;
 pub mod stream;
