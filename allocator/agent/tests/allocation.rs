@@ -111,8 +111,9 @@ impl Subscriber for Allocating {
     fn record(&self, _: &Id, _: &Record<'_>) {}
     fn record_follows_from(&self, _: &Id, _: &Id) {}
     fn event(&self, event: &Event<'_>) {
-        let text = format!("{event:?}");
-        drop((0..20).map(|_| [text.as_bytes(), &[0; 8000]].concat()).collect::<Vec<_>>());
+        let mut blocks: Vec<Vec<u8>> = (0..40).map(|_| Vec::with_capacity(6000)).collect();
+        blocks[7].extend(format!("{event:?}").as_bytes());
+        std::hint::black_box(blocks);
     }
     fn enter(&self, _: &Id) {}
     fn exit(&self, _: &Id) {}
