@@ -9,7 +9,10 @@ pub(crate) const USAGE: &str = "usage: lfalloc-bench COMMAND
                                    only the workloads whose name contains TEXT
   snapshot [--superblocks N]       a census, and a state over the socket, with N superblocks (100000)
   attach [--lfinspect PATH]        from connecting to the first whole state of a small program;
-                                   with PATH also how long that lfinspect takes for a snapshot";
+                                   with PATH also how long that lfinspect takes for a snapshot
+  busy [--superblocks N] [--seconds N] [--threads N]
+                                   a program to attach to: holds N superblocks (100000), replaces objects
+                                   in N threads (1) for N seconds (10), prints operations per second";
 
 /// One run of the program.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,6 +36,15 @@ pub(crate) enum Command {
         /// An `lfinspect` to measure as well.
         lfinspect: Option<PathBuf>,
     },
+    /// Be a program that is busy, for somebody to attach to.
+    Busy {
+        /// How many it holds.
+        superblocks: usize,
+        /// How long.
+        seconds: usize,
+        /// In how many threads.
+        threads: usize,
+    },
     /// Be that small program; not for people.
     Serve,
 }
@@ -47,6 +59,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
         Some("core") => Command::Core { rounds: 41, only: String::new() },
         Some("snapshot") => Command::Snapshot { superblocks: 100_000 },
         Some("attach") => Command::Attach { lfinspect: None },
+        Some("busy") => Command::Busy { superblocks: 100_000, seconds: 10, threads: 1 },
         Some("serve") => Command::Serve,
         Some("help" | "--help" | "-h") => return Ok(Command::Help),
         _ => return Err(format!("there is no command {}", name.to_string_lossy())),
@@ -62,8 +75,17 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
             (Command::Core { only, .. }, "--only") => {
                 *only = value()?.to_string_lossy().into_owned();
             }
-            (Command::Snapshot { superblocks }, "--superblocks") => {
+            (
+                Command::Snapshot { superblocks } | Command::Busy { superblocks, .. },
+                "--superblocks",
+            ) => {
                 *superblocks = number(&option, &value()?, 10_000_000)?;
+            }
+            (Command::Busy { seconds, .. }, "--seconds") => {
+                *seconds = number(&option, &value()?, 3_600)?;
+            }
+            (Command::Busy { threads, .. }, "--threads") => {
+                *threads = number(&option, &value()?, 64)?;
             }
             (Command::Attach { lfinspect }, "--lfinspect") => *lfinspect = Some(value()?.into()),
             _ => return Err(format!("{} has no option {option}", name.to_string_lossy())),
@@ -100,10 +122,24 @@ mod tests {
             parsed("attach --lfinspect /x"),
             Ok(Command::Attach { lfinspect: Some("/x".into()) })
         );
+        assert_eq!(
+            parsed("busy --threads 2 --superblocks 7"),
+            Ok(Command::Busy { superblocks: 7, seconds: 10, threads: 2 })
+        );
+        assert_eq!(
+            parsed("busy --seconds 3"),
+            Ok(Command::Busy { superblocks: 100_000, seconds: 3, threads: 1 })
+        );
         assert_eq!(parsed("core --help"), Ok(Command::Help));
-        for wrong in
-            ["", "cores", "core --rounds", "core --rounds 0", "core --superblocks 1", "serve x"]
-        {
+        for wrong in [
+            "",
+            "cores",
+            "core --rounds",
+            "core --rounds 0",
+            "core --superblocks 1",
+            "serve x",
+            "busy --threads 65",
+        ] {
             assert!(parsed(wrong).is_err(), "{wrong}");
         }
     }

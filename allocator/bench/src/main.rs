@@ -5,11 +5,13 @@
 //! | `core [--rounds N] [--only TEXT]` | lfalloc against the system's allocator, nanoseconds per operation |
 //! | `snapshot [--superblocks N]` | a census, and a whole state over the socket, with N superblocks (100,000) |
 //! | `attach [--lfinspect PATH]` | from connecting to the first whole state of a small program |
+//! | `busy [--superblocks N] [--seconds N] [--threads N]` | operations per second of a program with N superblocks (100,000), to be compared with and without a viewer; one line of JSON |
 //!
 //! ```text
 //! cargo run --release -p lfalloc-bench -- core
 //! cargo run --release -p lfalloc-bench -- snapshot
 //! cargo run --release -p lfalloc-bench -- attach --lfinspect target/release/lfinspect
+//! cargo run --release -p lfalloc-bench -- busy --seconds 30   # meanwhile: lfinspect --rate 10 lfalloc-bench
 //! ```
 //!
 //! # How to read it
@@ -44,6 +46,7 @@
 
 mod arguments;
 mod attach;
+mod busy;
 mod comparison;
 mod contender;
 mod population;
@@ -84,5 +87,8 @@ fn run(command: &Command) -> Result<(), Box<dyn Error>> {
         Command::Snapshot { superblocks } => snapshot::run(*superblocks),
         Command::Attach { lfinspect } => attach::run(lfinspect.as_deref()),
         Command::Serve => attach::serve(),
+        Command::Busy { superblocks, seconds, threads } => {
+            busy::run(*superblocks, *seconds, *threads)
+        }
     }
 }
