@@ -12,7 +12,7 @@
 //! | layer                                                        | files                                           |
 //! |--------------------------------------------------------------|-------------------------------------------------|
 //! | [`LfAlloc`]; [`study`], the algorithm by hand                  | `global_alloc`, `study`                         |
-//! | [`observe`]: read-only views                                 | `observe/`, `transition`                        |
+//! | [`observe`]: read-only views                                 | `observe/`, `transition`, `observer`            |
 //! | the shipped platform: statics, tables, large blocks          | `live`, `large`, `page_map`, `table`, `size_class`, `accounting` |
 //! | the core: [`Core`], Michael's algorithm over a [`platform::Platform`] | `malloc`, `free`, `active`, `anchor`, `descriptor`, `partial`, `superblock`, `list` |
 //! | the operating system                                         | `os/`                                           |
@@ -45,6 +45,7 @@ mod list;
 mod live;
 mod malloc;
 pub mod observe;
+mod observer;
 mod os;
 mod page_map;
 pub mod partial;

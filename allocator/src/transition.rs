@@ -13,6 +13,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::anchor::State;
+use crate::observer;
 use crate::os;
 use crate::platform::{Cause, Transition};
 
@@ -23,7 +24,7 @@ pub const RING_SLOTS: usize = 8192;
 struct Slot {
     sequence: AtomicU64,
     ticks: AtomicU64,
-    /// `superblock : 32 | class : 16 | cause : 8 | from : 4 | to : 4`.
+    /// `superblock : 32 | class : 16 | by the observer : 1 | cause : 7 | from : 4 | to : 4`.
     what: AtomicU64,
     tag: AtomicU64,
 }
@@ -55,6 +56,8 @@ pub struct Event {
     pub cause: Cause,
     /// Tag of the anchor after the change; orders the changes of one superblock.
     pub tag: u64,
+    /// Whether the thread that made it was the [`crate::observe::Observer`].
+    pub by_observer: bool,
 }
 
 impl Event {
@@ -120,7 +123,7 @@ impl<const SLOTS: usize> Ring<SLOTS> {
         // Release, all three: a reader that sees one of these values (Acquire) and then looks at the sequence finds
         // it claimed, and does not take the slot for its old ticket's.
         slot.ticks.store(os::ticks(), Ordering::Release);
-        slot.what.store(pack(transition), Ordering::Release);
+        slot.what.store(pack(transition, observer::is_calling()), Ordering::Release);
         slot.tag.store(transition.tag, Ordering::Release);
         // Release: pairs with the first Acquire in `find`.
         slot.sequence.store(2 * ticket + 2, Ordering::Release);
@@ -146,9 +149,12 @@ impl<const SLOTS: usize> Ring<SLOTS> {
     }
 }
 
-const fn pack(transition: Transition) -> u64 {
+const BY_OBSERVER: u64 = 1 << 15;
+
+const fn pack(transition: Transition, by_observer: bool) -> u64 {
     (transition.superblock.0 as u64) << 32
         | (transition.class.0 as u64) << 16
+        | if by_observer { BY_OBSERVER } else { 0 }
         | (transition.cause as u64) << 8
         | (transition.from as u64) << 4
         | transition.to as u64
@@ -173,6 +179,7 @@ const fn unpack(ticks: u64, what: u64, tag: u64) -> Event {
         to: State::from_code(what & 3),
         cause: CAUSES[(what >> 8 & 7) as usize],
         tag,
+        by_observer: what & BY_OBSERVER != 0,
     }
 }
 
@@ -273,11 +280,12 @@ mod tests {
         }
         assert_eq!(cursor.read_from(&ring, &mut out), (5, 0));
         for (tag, event) in (0..).zip(&out[..5]) {
-            let Event { superblock, class, from, to, cause, tag: found, ticks } = *event;
+            let Event { superblock, class, from, to, cause, tag: found, ticks, by_observer } =
+                *event;
             let (superblock, class) = (SuperblockId(superblock), Class(class));
             let event = Transition { superblock, class, from, to, cause, tag: found };
             assert_eq!(event, transition(tag));
-            assert!(ticks > 0);
+            assert!(ticks > 0 && !by_observer);
         }
         for tag in 5..25 {
             ring.record(transition(tag));
@@ -285,6 +293,19 @@ mod tests {
         assert_eq!(cursor.read_from(&ring, &mut out), (8, 12));
         assert_eq!(out[0].tag, 17);
         assert_eq!((ring.seen(), ring.dropped()), (25, 0));
+    }
+
+    /// Aim: the mark changes nothing else of a record, whatever the record says. Method: records with and without it,
+    /// all bits of the fields beside it set and clear.
+    #[test]
+    fn the_mark_stands_for_itself() {
+        for (class, cause) in [(u16::MAX, Cause::MallocFromActive), (0, Cause::Purge)] {
+            let transition = Transition { class: Class(class), cause, ..transition(7) };
+            let [own, other] = [true, false].map(|mark| unpack(1, pack(transition, mark), 7));
+            assert!(own.by_observer && !other.by_observer);
+            assert_eq!(Event { by_observer: false, ..own }, other);
+            assert_eq!((own.class, own.cause), (class, cause));
+        }
     }
 
     /// Aim: a writer that stops for ever in a slot blocks nobody. Method: claim a slot by hand, then go round.

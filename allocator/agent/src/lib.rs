@@ -21,6 +21,12 @@
 //! Dropping the guard removes the socket and ends the thread. It waits for the thread for two
 //! seconds at most; should the thread not end by then it is left behind, without its socket.
 //!
+//! # Transitions in the program's own log
+//!
+//! With the feature `trace`, which is off unless asked for, the module `trace` re-emits superblock
+//! transitions as `tracing` events: from a thread of its own, so that the promises above stay as they
+//! are.
+//!
 //! # Where the socket is
 //!
 //! In `$LFALLOC_DIR`, else `$XDG_RUNTIME_DIR/lfalloc`, else `/tmp/lfalloc-<user id>`, as
@@ -60,6 +66,8 @@ mod registry;
 mod request;
 #[cfg(target_os = "linux")]
 mod server;
+#[cfg(all(target_os = "linux", feature = "trace"))]
+pub mod trace;
 
 use std::path::{Path, PathBuf};
 

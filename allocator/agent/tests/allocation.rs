@@ -1,7 +1,8 @@
 //! Aim: after its start the agent allocates nothing, so that watching an idle program changes none
 //! of its counters. Method: lfalloc as the global allocator behind a counter of what the agent's
 //! thread asks for; viewers of every kind at 20 Hz; the program's own counters, read by a viewer
-//! that allocates nothing itself.
+//! that allocates nothing itself. Then the same once more while another thread re-emits transitions to
+//! a subscriber that allocates.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -15,6 +16,8 @@ use common::{Fixture, Viewer, agent_task, wait_until};
 use lfalloc::LfAlloc;
 use lfalloc_protocol::message::*;
 use lfalloc_protocol::{FrameReader, decode, encode_frame};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
 /// The thread that is watched; 0 while there is none.
 static WATCHED: AtomicI32 = AtomicI32::new(0);
@@ -75,6 +78,45 @@ fn watching_allocates_nothing() {
     assert_eq!(REQUESTS.load(Ordering::Relaxed), 0);
     watch_an_idle_program(&fixture);
     assert_eq!(REQUESTS.load(Ordering::Relaxed), 0);
+
+    tracing::subscriber::set_global_default(Allocating).unwrap();
+    let trace = lfalloc_agent::trace::start().unwrap();
+    work_the_agent(&fixture);
+    assert_eq!(REQUESTS.load(Ordering::Relaxed), 0);
+    wait_until("all is told, what was left out as well", || {
+        let before = (trace.counts(), allocations());
+        std::thread::sleep(Duration::from_millis(1200));
+        before == (trace.counts(), allocations())
+    });
+    assert!(trace.counts().emitted > 0 && trace.counts().own > 0, "{:?}", trace.counts());
+    watch_an_idle_program(&fixture);
+    assert_eq!(REQUESTS.load(Ordering::Relaxed), 0);
+}
+
+/// Blocks handed out ever.
+fn allocations() -> u64 {
+    lfalloc::observe::totals().allocations
+}
+
+/// A subscriber that allocates for everything.
+struct Allocating;
+
+impl Subscriber for Allocating {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, event: &Event<'_>) {
+        let mut blocks: Vec<Vec<u8>> = (0..40).map(|_| Vec::with_capacity(6000)).collect();
+        blocks[7].extend(format!("{event:?}").as_bytes());
+        std::hint::black_box(blocks);
+    }
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
 }
 
 /// Everything that a viewer can make the agent do, well-behaved or not.

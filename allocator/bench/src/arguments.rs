@@ -14,7 +14,10 @@ pub(crate) const USAGE: &str = "usage: lfalloc-bench COMMAND
                                    with PATH also how long that lfinspect takes for a snapshot
   watched --lfinspect PATH [--superblocks N] [--threads N] [--rate HZ] [--pairs N] [--seconds N] [--keys KEYS]
                                    what a busy program with N superblocks (100000) loses by being watched, in
-                                   pairs (10) of N seconds (6), and what the viewer costs with KEYS typed";
+                                   pairs (10) of N seconds (6), and what the viewer costs with KEYS typed
+  busy [--superblocks N] [--seconds N] [--threads N]
+                                   a program to attach to: holds N superblocks (100000), replaces objects
+                                   in N threads (1) for N seconds (10), prints operations per second";
 
 /// One run of the program.
 #[derive(Debug, PartialEq)]
@@ -40,6 +43,15 @@ pub(crate) enum Command {
     },
     /// A busy program, watched and not.
     Watched(watched::Options),
+    /// Be a program that is busy, for somebody to attach to.
+    Busy {
+        /// How many it holds.
+        superblocks: usize,
+        /// How long.
+        seconds: usize,
+        /// In how many threads.
+        threads: usize,
+    },
     /// Be that small program; not for people.
     Serve,
 }
@@ -63,6 +75,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
             pairs: 10,
             seconds: 6,
         }),
+        Some("busy") => Command::Busy { superblocks: 100_000, seconds: 10, threads: 1 },
         Some("serve") => Command::Serve,
         Some("help" | "--help" | "-h") => return Ok(Command::Help),
         _ => return Err(format!("there is no command {}", name.to_string_lossy())),
@@ -78,8 +91,17 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
             (Command::Core { only, .. }, "--only") => {
                 *only = value()?.to_string_lossy().into_owned();
             }
-            (Command::Snapshot { superblocks }, "--superblocks") => {
+            (
+                Command::Snapshot { superblocks } | Command::Busy { superblocks, .. },
+                "--superblocks",
+            ) => {
                 *superblocks = number(&option, &value()?, 10_000_000)?;
+            }
+            (Command::Busy { seconds, .. }, "--seconds") => {
+                *seconds = number(&option, &value()?, 3_600)?;
+            }
+            (Command::Busy { threads, .. }, "--threads") => {
+                *threads = number(&option, &value()?, 64)?;
             }
             (Command::Attach { lfinspect }, "--lfinspect") => *lfinspect = Some(value()?.into()),
             (Command::Watched(options), option) => match option {
@@ -137,10 +159,24 @@ mod tests {
         };
         assert_eq!((options.pairs, options.seconds, options.keys.as_str()), (3, 6, "3"));
         assert!(parsed("watched --pairs 3").is_err(), "without a viewer");
+        assert_eq!(
+            parsed("busy --threads 2 --superblocks 7"),
+            Ok(Command::Busy { superblocks: 7, seconds: 10, threads: 2 })
+        );
+        assert_eq!(
+            parsed("busy --seconds 3"),
+            Ok(Command::Busy { superblocks: 100_000, seconds: 3, threads: 1 })
+        );
         assert_eq!(parsed("core --help"), Ok(Command::Help));
-        for wrong in
-            ["", "cores", "core --rounds", "core --rounds 0", "core --superblocks 1", "serve x"]
-        {
+        for wrong in [
+            "",
+            "cores",
+            "core --rounds",
+            "core --rounds 0",
+            "core --superblocks 1",
+            "serve x",
+            "busy --threads 65",
+        ] {
             assert!(parsed(wrong).is_err(), "{wrong}");
         }
     }

@@ -6,12 +6,14 @@
 //! | `snapshot [--superblocks N]` | a census, and a whole state over the socket, with N superblocks (100,000) |
 //! | `attach [--lfinspect PATH]` | from connecting to the first whole state of a small program |
 //! | `watched --lfinspect PATH` | what a busy program with many superblocks loses by being watched, and what the viewer costs |
+//! | `busy [--superblocks N] [--seconds N] [--threads N]` | operations per second of a program with N superblocks (100,000), to be compared with and without a viewer; one line of JSON |
 //!
 //! ```text
 //! cargo run --release -p lfalloc-bench -- core
 //! cargo run --release -p lfalloc-bench -- snapshot
 //! cargo run --release -p lfalloc-bench -- attach --lfinspect target/release/lfinspect
 //! cargo run --release -p lfalloc-bench -- watched --lfinspect target/release/lfinspect
+//! cargo run --release -p lfalloc-bench -- busy --seconds 30   # meanwhile: lfinspect --rate 10 lfalloc-bench
 //! ```
 //!
 //! # How to read it
@@ -46,6 +48,7 @@
 
 mod arguments;
 mod attach;
+mod busy;
 mod comparison;
 mod contender;
 mod population;
@@ -88,5 +91,8 @@ fn run(command: &Command) -> Result<(), Box<dyn Error>> {
         Command::Attach { lfinspect } => attach::run(lfinspect.as_deref()),
         Command::Watched(options) => watched::run(options),
         Command::Serve => attach::serve(),
+        Command::Busy { superblocks, seconds, threads } => {
+            busy::run(*superblocks, *seconds, *threads)
+        }
     }
 }

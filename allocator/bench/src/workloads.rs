@@ -136,14 +136,35 @@ fn churn_in_two_threads<A: Contender>(operations: u32) -> f64 {
 /// Fills the places, waits with `ready`, and measures the replacements. The new object is allocated
 /// before the old one is freed.
 fn churn_with<A: Contender>(operations: u32, seed: u64, ready: impl Fn()) -> f64 {
-    let mut random = Random(seed);
-    let mut objects: Vec<Held<A>> = (0..OBJECTS).map(|_| Held::new(random.layout())).collect();
+    let mut churn = Churn::<A>::new(seed);
     ready();
     let start = Instant::now();
-    for _ in 0..operations {
-        objects[random.below(OBJECTS) as usize] = Held::new(random.layout());
-    }
+    churn.replace(operations);
     per_operation(start, operations)
+}
+
+/// Objects of 8–508 bytes of which random ones are replaced.
+pub(crate) struct Churn<A: Contender> {
+    random: Random,
+    objects: Vec<Held<A>>,
+}
+
+impl<A: Contender> Churn<A> {
+    /// Allocates the first ones. `seed` is not zero.
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        let objects = (0..OBJECTS).map(|_| Held::new(random.layout())).collect();
+        Self { random, objects }
+    }
+
+    /// Replaces one `operations` times.
+    #[inline]
+    pub(crate) fn replace(&mut self, operations: u32) {
+        for _ in 0..operations {
+            let place = self.random.below(OBJECTS) as usize;
+            self.objects[place] = Held::new(self.random.layout());
+        }
+    }
 }
 
 fn hand_over<A: Contender>(operations: u32) -> f64 {

@@ -5,7 +5,7 @@
 //!   bytes are in. A set of descriptors is not one instant; the census says whether anything moved while it was
 //!   taken (`consistent`), and shows what it read in any case: never clamped, never smoothed.
 //! * [`Magnifier::look_at`] — one superblock, block by block.
-//! * [`TransitionCursor`] — the stream of state changes.
+//! * [`TransitionCursor`] — the stream of state changes; [`Observer`] — marks those of one thread, which tells of them.
 //!
 //! A census needs memory for its tables. It maps pages of its own ([`MappedVec`]), outside every heap, so that
 //! observing an idle program leaves its counters as they are; those pages are counted as metadata.
@@ -18,6 +18,7 @@ mod mapped_vec;
 pub use crate::anchor::State;
 pub use crate::descriptor::Backing;
 pub use crate::live::HEAP_COUNT as HEAPS_PER_CLASS;
+pub use crate::observer::Observer;
 pub use crate::platform::Cause;
 pub use crate::size_class::CLASS_COUNT;
 pub use crate::transition::{Event as Transition, RING_SLOTS, TransitionCursor};

@@ -161,6 +161,13 @@ pub(crate) unsafe fn remap_onto(
     unsafe { syscall(SYS_MREMAP, arguments) >= 0 }
 }
 
+/// The number of this process; in a forked child the child's.
+pub(crate) fn process_id() -> u64 {
+    // SAFETY: no arguments, no effect (getpid(2)).
+    let process = unsafe { syscall(SYS_GETPID, [0; 6]) };
+    process.cast_unsigned() as u64
+}
+
 /// Copies the memory of this process from `address` on into `out`, whatever is there; false if it is not mapped, or the
 /// system does not allow it.
 ///
@@ -170,9 +177,7 @@ pub(crate) fn read_memory(address: usize, out: &mut [u8]) -> bool {
     let to = [out.as_mut_ptr().expose_provenance(), out.len()];
     let from = [address, out.len()];
     let (to, from) = (to.as_ptr().expose_provenance(), from.as_ptr().expose_provenance());
-    // SAFETY: no arguments, no effect (getpid(2)).
-    let process = unsafe { syscall(SYS_GETPID, [0; 6]) };
-    let arguments = [process.cast_unsigned(), to, 1, from, 1, 0];
+    let arguments = [process_id() as usize, to, 1, from, 1, 0];
     // SAFETY: the kernel writes to `out` only, at most its length, and checks what it reads (process_vm_readv(2)).
     let copied = unsafe { syscall(SYS_PROCESS_VM_READV, arguments) };
     usize::try_from(copied) == Ok(out.len())
@@ -205,11 +210,10 @@ pub(crate) fn fatal(parts: &[&str]) -> ! {
         // SAFETY: reads `part` only (write(2)); whether it succeeds does not matter.
         unsafe { syscall(SYS_WRITE, [2, text, part.len(), 0, 0, 0]) };
     }
-    // SAFETY: no arguments, no effect (getpid(2)).
-    let process = unsafe { syscall(SYS_GETPID, [0; 6]) };
-    // SAFETY: likewise (gettid(2)).
+    let process = process_id() as usize;
+    // SAFETY: no arguments, no effect (gettid(2)).
     let thread = unsafe { syscall(SYS_GETTID, [0; 6]) };
-    let arguments = [process.cast_unsigned(), thread.cast_unsigned(), SIGABRT, 0, 0, 0];
+    let arguments = [process, thread.cast_unsigned(), SIGABRT, 0, 0, 0];
     // SAFETY: sends this thread a signal (tgkill(2)).
     unsafe { syscall(SYS_TGKILL, arguments) };
     // SIGABRT was blocked, ignored or handled.

@@ -11,6 +11,8 @@
 //! | [`read_memory`]        | copies memory of this process that may be unmapped meanwhile                   |
 //! | [`give_way`]           | lets other threads run                                                         |
 //! | [`processor`]          | the processor this thread runs on, or a number for the thread                   |
+//! | [`thread_pointer`]     | what tells the threads of this process apart                                    |
+//! | [`process_id`]         | the process                                                                    |
 //! | [`ticks`]              | a fast monotonic clock in ticks of its own                                      |
 //! | [`monotonic_ns`]       | the system's monotonic clock                                                    |
 //! | [`fatal`]              | prints a line and ends the program                                              |
@@ -25,10 +27,10 @@ mod linux;
 mod processor;
 
 pub(crate) use linux::{
-    Remapped, decommit, fatal, give_way, map, monotonic_ns, read_memory, remap_in_place,
-    remap_onto, reserve, ticks, unmap,
+    Remapped, decommit, fatal, give_way, map, monotonic_ns, process_id, read_memory,
+    remap_in_place, remap_onto, reserve, ticks, unmap,
 };
-pub(crate) use processor::processor;
+pub(crate) use processor::{processor, thread_pointer};
 
 /// Bytes of a page.
 pub(crate) const PAGE_BYTES: usize = 4096;

@@ -48,9 +48,9 @@ pub(crate) fn processor() -> u32 {
     thread_number()
 }
 
-/// A number that differs between most threads.
-#[cold]
-fn thread_number() -> u32 {
+/// The thread pointer: never 0, and another one in every thread that lives.
+#[inline]
+pub(crate) fn thread_pointer() -> u64 {
     let thread: u64;
     // SAFETY: on Linux x86-64 the first word at the thread pointer is the thread pointer itself (System V ABI for
     // thread-local storage, variant II).
@@ -58,6 +58,13 @@ fn thread_number() -> u32 {
         asm!("mov {thread}, qword ptr fs:[0]", thread = out(reg) thread,
             options(nostack, preserves_flags, readonly, pure));
     }
+    thread
+}
+
+/// A number that differs between most threads.
+#[cold]
+fn thread_number() -> u32 {
+    let thread = thread_pointer();
     // Fibonacci hashing: thread control blocks are far apart and aligned, so the high bits of the product count.
     (thread.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as u32
 }

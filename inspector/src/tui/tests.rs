@@ -82,12 +82,17 @@ fn a_flood_of_frames_is_drawn_in_the_end_and_not_frame_by_frame() {
         sender
     });
     let (mut draws, mut shown) = (0, 0);
-    let status = drive(&mut model, &receiver, |_| {}, |model, _| {
-        draws += 1;
-        shown = model.shown().map_or(0, |data| data.picture.states);
-        // As the terminal that hangs up when it has shown all.
-        if shown == STATES { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
-    });
+    let status = drive(
+        &mut model,
+        &receiver,
+        |_| {},
+        |model, _| {
+            draws += 1;
+            shown = model.shown().map_or(0, |data| data.picture.states);
+            // As the terminal that hangs up when it has shown all.
+            if shown == STATES { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+        },
+    );
     assert!(status.is_err(), "the last state is drawn though nothing follows it");
     assert!(draws < STATES, "{draws} drawings of {STATES} states, several frames each");
     drop(feeder.join().expect("the feeder does not panic"));
