@@ -138,6 +138,8 @@ pub struct StatesCursor {
     pub edge: Option<Edge>,
     /// The event under the cursor; `None` follows the newest.
     pub event: Option<u64>,
+    /// Rows of the log below it, if it was picked where it stood.
+    pub below: Option<u16>,
     /// Whether the log fills the screen.
     pub zoomed: bool,
 }

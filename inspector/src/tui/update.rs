@@ -2,21 +2,20 @@
 //! what is to be done outside comes back as [`Commands`].
 
 use lfalloc_protocol::message::{Hello, Kind, MAJOR, MINOR};
-use ratatui::crossterm::event::{
-    KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
-};
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseEvent};
 
 use super::class_table;
 use super::data::Data;
 use super::events;
 use super::keys::{self, Action};
 use super::model::{Connection, Frozen, Model, Overlay, Screen, Silence};
-use super::screens::{classes, explain, heaps, help, large, lints, map, stream};
+use super::screens::{explain, heaps, help, large, lints, map, stream};
 use super::view;
 use super::{ExitStatus, RATES_HZ};
 use crate::source::SourceEvent;
 
 mod cursor;
+mod mouse;
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -85,7 +84,7 @@ pub fn update(model: &mut Model, message: Message) -> Commands {
     match message {
         Message::Key(key) if key.kind == KeyEventKind::Release => Commands::NOTHING,
         Message::Key(key) => on_key(model, key),
-        Message::Mouse(mouse) => on_mouse(model, mouse),
+        Message::Mouse(mouse) => mouse::on_mouse(model, mouse),
         Message::Resize(columns, rows) => {
             model.size = (columns, rows);
             Commands::REDRAW
@@ -355,48 +354,6 @@ fn scroll_overlay(model: &mut Model, action: Action) {
         _ => *scroll,
     }
     .min(most);
-}
-
-fn on_mouse(model: &mut Model, mouse: MouseEvent) -> Commands {
-    match mouse.kind {
-        MouseEventKind::ScrollDown => perform(model, Action::Down),
-        MouseEventKind::ScrollUp => perform(model, Action::Up),
-        MouseEventKind::Down(MouseButton::Left) => {
-            if model.overlay != Overlay::None {
-                model.overlay = Overlay::None;
-                return Commands::REDRAW;
-            }
-            if let Some(screen) = view::tab_at(model, mouse.column, mouse.row) {
-                show(model, screen);
-                return Commands::REDRAW;
-            }
-            let (column, row) = (mouse.column, mouse.row);
-            match model.screen {
-                Screen::Classes => {}
-                Screen::Map => return map::click(model, column, row),
-                Screen::Heaps => return heaps::click(model, column, row),
-                Screen::Large => return large::click(model, column, row),
-                Screen::Events => return stream::click(model, column, row),
-                Screen::Lints => return lints::click(model, column, row),
-                Screen::Overview | Screen::States => return Commands::NOTHING,
-            }
-            let Some(hit) = classes::hit(model, mouse.column, mouse.row) else {
-                return Commands::NOTHING;
-            };
-            match hit {
-                classes::Hit::Row(class) => model.classes.selected = Some(class),
-                classes::Hit::Column(column) if model.classes.sorted_by == column => {
-                    model.classes.descending = !model.classes.descending;
-                }
-                classes::Hit::Column(column) => {
-                    model.classes.column = column;
-                    model.classes.sorted_by = column;
-                }
-            }
-            Commands::REDRAW
-        }
-        _ => Commands::NOTHING,
-    }
 }
 
 #[cfg(test)]

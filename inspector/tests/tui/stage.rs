@@ -100,7 +100,8 @@ impl Case {
         Self { size: (width, height), ..self }
     }
 
-    fn model(&self) -> Model {
+    /// The model as the keys left it.
+    pub(crate) fn model(&self) -> Model {
         let theme = Theme::new(self.depth, self.ascii, ThemeName::Dark);
         let mut model = Model::new(theme, 4.0, self.size);
         match self.stage {

@@ -354,12 +354,16 @@ pub fn back(model: &mut Model) {
     }
 }
 
-/// A click at that cell of the terminal.
+/// A click at that cell of the terminal: picks, sorts, or opens what is picked.
 pub fn click(model: &mut Model, column: u16, row: u16) -> Commands {
     let area = inside(view::body(model));
     let Some(data) = model.shown() else { return Commands::NOTHING };
     let rows = rows(model, data);
+    let (before, sorted) = (model.heaps.list.selected, row == area.y);
     let hit = model.heaps.list.click(COLUMNS, area, (column, row), &rows);
+    if hit && !sorted && before.is_some() && model.heaps.list.selected == before {
+        return act(model, Action::Open);
+    }
     if hit { Commands::REDRAW } else { Commands::NOTHING }
 }
 

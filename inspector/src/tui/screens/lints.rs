@@ -146,13 +146,16 @@ pub fn act(model: &mut Model, action: Action) -> Commands {
 /// Undoes the innermost thing that can be undone.
 pub fn back(_model: &mut Model) {}
 
-/// A click at that cell of the terminal.
+/// A click at that cell of the terminal: picks a finding, or opens what is picked.
 pub fn click(model: &mut Model, _column: u16, row: u16) -> Commands {
     let body = view::body(model);
     let Some(data) = model.shown() else { return Commands::NOTHING };
     let place = row.checked_sub(body.y + 1).map(usize::from);
     let finding = place.and_then(|place| data.lints.findings().nth(place));
     let Some(lint) = finding.map(|finding| finding.lint) else { return Commands::NOTHING };
+    if model.lints.selected == Some(lint) {
+        return act(model, Action::Open);
+    }
     model.lints.selected = Some(lint);
     Commands::REDRAW
 }

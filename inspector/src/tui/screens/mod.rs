@@ -17,6 +17,7 @@ pub mod overview;
 pub mod paint;
 pub mod parts_bar;
 pub mod plot;
+pub mod spots;
 pub mod states;
 pub mod stream;
 pub mod transition;

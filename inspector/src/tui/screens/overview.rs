@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
+use super::spots::{self, Spots};
 use super::{charts, lints, paint, parts_bar, plot};
 use crate::format;
 use crate::tui::class_table::{ClassTable, Column, Row};
@@ -57,11 +58,48 @@ pub fn layout(area: Rect, cursor: &OverviewCursor) -> Vec<(Pane, Rect)> {
     alone
 }
 
-/// Draws the screen.
-pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
+/// A pane, or a figure in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// The pane.
+    pub pane: Pane,
+    /// The figure; `None`: elsewhere in the pane.
+    pub figure: Option<Figure>,
+}
+
+/// What is at that cell of the terminal.
+#[must_use]
+pub fn hit(model: &Model, column: u16, row: u16) -> Option<Hit> {
+    spots::pointed_at(model, (column, row), draw)
+}
+
+/// Where the figures of a pane are drawn.
+pub(super) struct Marks<'a> {
+    spots: &'a mut Spots<Hit>,
+    pane: Pane,
+}
+
+impl Marks<'_> {
+    /// `figure` is drawn at `place`.
+    pub(super) fn add(&mut self, place: Rect, figure: Figure) {
+        self.spots.add(place, Hit { pane: self.pane, figure: Some(figure) });
+    }
+
+    /// `figure` is drawn in row `row` of `area`.
+    pub(super) fn add_row(&mut self, area: Rect, row: u16, figure: Figure) {
+        let hit = Hit { pane: self.pane, figure: Some(figure) };
+        self.spots.add_within(area, (0, row), area.width, hit);
+    }
+}
+
+/// Draws the screen; returns what can be pointed at.
+pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) -> Spots<Hit> {
+    let mut spots = Spots::default();
     let panes = layout(area, &model.overview);
     let alone = panes.len() == 1;
     for (pane, area) in panes {
+        spots.add(area, Hit { pane, figure: None });
+        let mut marks = Marks { spots: &mut spots, pane };
         let focused = pane == model.overview.pane;
         let mut title = pane.title().to_owned();
         if alone {
@@ -70,11 +108,20 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
         }
         let mut title = paint::heading(&model.theme, &title, focused);
         if pane == Pane::Fragmentation {
-            title.extend(charts::fragmentation_legend(&model.theme, data, selected(model, pane)));
+            let place = Rect { x: area.x + 1 + title.width() as u16, height: 1, ..area };
+            let selected = selected(model, pane);
+            title.extend(charts::fragmentation_legend(
+                &model.theme,
+                data,
+                selected,
+                place.intersection(area),
+                &mut marks,
+            ));
         }
         let inner = paint::pane(buf, area, &model.theme, title, focused);
-        draw_pane(buf, inner, model, data, pane);
+        draw_pane(buf, inner, model, data, &mut marks);
     }
+    spots
 }
 
 /// The figure under the cursor, if the cursor is in `pane`.
@@ -82,15 +129,15 @@ fn selected(model: &Model, pane: Pane) -> Option<Figure> {
     (model.overview.pane == pane).then(|| model.figure())
 }
 
-fn draw_pane(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, pane: Pane) {
-    let (theme, selected) = (&model.theme, selected(model, pane));
-    match pane {
-        Pane::Parts => parts_bar::draw(buf, area, theme, &data.picture, selected),
-        Pane::States => draw_states(buf, area, theme, data, selected),
-        Pane::Worst => draw_worst(buf, area, theme, data, selected),
-        Pane::Books => draw_books(buf, area, theme, data, selected),
+fn draw_pane(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, marks: &mut Marks<'_>) {
+    let (theme, selected) = (&model.theme, selected(model, marks.pane));
+    match marks.pane {
+        Pane::Parts => parts_bar::draw(buf, area, theme, &data.picture, selected, marks),
+        Pane::States => draw_states(buf, area, theme, data, selected, marks),
+        Pane::Worst => draw_worst(buf, area, theme, data, selected, marks),
+        Pane::Books => draw_books(buf, area, theme, data, selected, marks),
         Pane::Fragmentation => charts::draw_fragmentation(buf, area, theme, data),
-        Pane::Occupancy => charts::draw_occupancy(buf, area, theme, data, selected),
+        Pane::Occupancy => charts::draw_occupancy(buf, area, theme, data, selected, marks),
     }
 }
 
@@ -116,7 +163,14 @@ fn label(
     [named(theme, figure, selected, name), Span::raw(padding)]
 }
 
-fn draw_states(buf: &mut Buffer, area: Rect, theme: &Theme, data: &Data, selected: Option<Figure>) {
+fn draw_states(
+    buf: &mut Buffer,
+    area: Rect,
+    theme: &Theme,
+    data: &Data,
+    selected: Option<Figure>,
+    marks: &mut Marks<'_>,
+) {
     let counts = data.picture.superblocks_by_state();
     let bytes = data.bytes_by_state();
     let all: u64 = counts.iter().sum();
@@ -132,6 +186,7 @@ fn draw_states(buf: &mut Buffer, area: Rect, theme: &Theme, data: &Data, selecte
         spans.push(Span::raw(format!(" {:>9}", format::bytes(bytes[place]))));
         spans.push(Span::styled(format!(" {:>6}", format::percent(share)), theme.faint()));
         paint::line(buf, area, row, &Line::from(spans));
+        marks.add_row(area, row, Figure::State(code));
         row += 1;
     }
     if area.height >= 9 {
@@ -149,6 +204,7 @@ fn draw_states(buf: &mut Buffer, area: Rect, theme: &Theme, data: &Data, selecte
         spans.push(Span::styled(format!("{:>7}/s", format::rate(rate)), theme.strong()));
         spans.push(Span::styled(remark, theme.faint()));
         paint::line(buf, area, row, &Line::from(spans));
+        marks.add_row(area, row, figure);
         row += 1;
     }
 }
@@ -157,7 +213,15 @@ fn per_operation(share: Option<f64>) -> String {
     share.map(|share| format!("  {:.2} in 1000", share * 1000.0)).unwrap_or_default()
 }
 
-fn draw_worst(buf: &mut Buffer, area: Rect, theme: &Theme, data: &Data, selected: Option<Figure>) {
+fn draw_worst(
+    buf: &mut Buffer,
+    area: Rect,
+    theme: &Theme,
+    data: &Data,
+    selected: Option<Figure>,
+    marks: &mut Marks<'_>,
+) {
+    marks.add(area, Figure::ClassWaste);
     let heading = Line::from(vec![
         named(theme, Figure::ClassWaste, selected, "    block      waste"),
         Span::styled("    util   EXT%", Style::new()),
@@ -191,7 +255,14 @@ fn draw_worst(buf: &mut Buffer, area: Rect, theme: &Theme, data: &Data, selected
     }
 }
 
-fn draw_books(buf: &mut Buffer, area: Rect, theme: &Theme, data: &Data, selected: Option<Figure>) {
+fn draw_books(
+    buf: &mut Buffer,
+    area: Rect,
+    theme: &Theme,
+    data: &Data,
+    selected: Option<Figure>,
+    marks: &mut Marks<'_>,
+) {
     let end = &data.picture.end;
     let balance = data.picture.books_balance().unwrap_or(0);
     let (verdict, verdict_style) = match (balance, end.consistent) {
@@ -226,6 +297,7 @@ fn draw_books(buf: &mut Buffer, area: Rect, theme: &Theme, data: &Data, selected
         let mut spans: Vec<Span<'static>> = label(theme, figure, selected, name, 12).into();
         spans.push(Span::styled(value, style));
         paint::line(buf, area, row, &Line::from(spans));
+        marks.add_row(area, row, figure);
     }
 }
 

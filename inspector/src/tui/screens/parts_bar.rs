@@ -6,6 +6,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
+use super::overview::Marks;
 use super::paint;
 use crate::format;
 use crate::picture::{Picture, fraction};
@@ -53,16 +54,21 @@ fn legend_columns(width: u16) -> u16 {
 }
 
 /// Draws summary, bar and legend; `selected` is the figure under the cursor, if it is here.
-pub fn draw(
+pub(super) fn draw(
     buf: &mut Buffer,
     area: Rect,
     theme: &Theme,
     picture: &Picture,
     selected: Option<Figure>,
+    marks: &mut Marks<'_>,
 ) {
-    paint::line(buf, area, 0, &summary(theme, picture, selected, area.width));
+    let line = summary(theme, picture, selected, area.width);
+    paint::line(buf, area, 0, &line);
+    let mapped = line.iter().take(MAPPED_SPANS).map(Span::width).sum::<usize>() as u16;
+    marks.add_row(area, 0, Figure::Resident);
+    marks.add_row(Rect { width: mapped.min(area.width), ..area }, 0, Figure::Mapped);
     let parts = parts(&picture.parts);
-    draw_bar(buf, area, theme, picture, &parts);
+    draw_bar(buf, area, theme, picture, &parts, marks);
     let columns = legend_columns(area.width);
     // What needs most of the rows is read downwards, as a table.
     let rows = 10_u16.div_ceil(columns);
@@ -77,6 +83,7 @@ pub fn draw(
         let entry = entry.intersection(area);
         let line = legend(theme, part, picture.parts.mapped, selected == Some(part.figure));
         paint::line(buf, entry, 3 + row, &line);
+        marks.add_row(entry, 3 + row, part.figure);
     }
 }
 
@@ -84,6 +91,9 @@ fn label(theme: &Theme, text: &str, selected: bool) -> Span<'static> {
     let style = if selected { theme.selected() } else { Style::new() };
     Span::styled(text.to_owned(), style)
 }
+
+/// Spans of the summary that tell what is mapped; the others tell what is resident.
+const MAPPED_SPANS: usize = 2;
 
 /// In `width` cells; the last words are shortened where they do not fit.
 fn summary(
@@ -149,7 +159,14 @@ fn legend(theme: &Theme, part: &Part, mapped: i64, selected: bool) -> Line<'stat
 }
 
 /// Two rows: names where they fit, shares below.
-fn draw_bar(buf: &mut Buffer, area: Rect, theme: &Theme, picture: &Picture, parts: &[Part]) {
+fn draw_bar(
+    buf: &mut Buffer,
+    area: Rect,
+    theme: &Theme,
+    picture: &Picture,
+    parts: &[Part],
+    marks: &mut Marks<'_>,
+) {
     let outside = picture
         .rss_bytes
         .and_then(|rss| i64::try_from(rss).ok())
@@ -157,10 +174,14 @@ fn draw_bar(buf: &mut Buffer, area: Rect, theme: &Theme, picture: &Picture, part
     let sizes: Vec<i64> = parts.iter().map(|part| part.bytes).chain([outside]).collect();
     let mut x = 0;
     for (place, cells) in segments(&sizes, area.width).into_iter().enumerate() {
+        let segment = Rect { x: area.x + x, y: area.y + 1, width: cells, height: 2 };
+        let segment = segment.intersection(area);
         let Some(part) = parts.get(place) else {
             draw_outside(buf, area, theme, (x, cells));
+            marks.add(segment, Figure::Resident);
             break;
         };
+        marks.add(segment, part.figure);
         let colored = theme.colored() && !theme.glyphs.ascii;
         let style = if colored { theme.badge(part.hue) } else { theme.hue(part.hue) };
         let symbol = if colored { ' ' } else { fill(theme, part) };

@@ -38,6 +38,8 @@ pub const TERMS: &[Term] = &[Term {
 pub struct Cursor {
     /// The entry under the cursor; `None` follows the newest.
     pub event: Option<u64>,
+    /// Rows below it, if it was picked where it stood.
+    pub below: Option<u16>,
     /// Which are shown.
     pub filter: Terms,
 }
@@ -92,7 +94,8 @@ fn admits(model: &Model, data: &Data, entry: &Entry) -> bool {
 
 /// The entries that are on screen, by number.
 fn on_screen(model: &Model, data: &Data, height: usize) -> Vec<(u64, Entry)> {
-    data.events.page(model.stream.event, height, |entry| admits(model, data, entry))
+    let Cursor { event, below, .. } = model.stream;
+    data.events.page(event, below, height, |entry| admits(model, data, entry))
 }
 
 /// Where the entries lie, and what is said below them.
@@ -200,7 +203,7 @@ pub fn back(model: &mut Model) {
     }
 }
 
-/// A click at that cell of the terminal: picks the transition of that row.
+/// A click at that cell of the terminal: picks the transition of that row, or opens what is picked.
 pub fn click(model: &mut Model, column: u16, row: u16) -> Commands {
     let (area, _) = layout(view::body(model));
     let Some(data) = model.shown() else { return Commands::NOTHING };
@@ -208,10 +211,14 @@ pub fn click(model: &mut Model, column: u16, row: u16) -> Commands {
         return Commands::NOTHING;
     }
     let entries = on_screen(model, data, usize::from(area.height));
-    let Some((number, _)) = entries.get(usize::from(row - area.y)) else {
-        return Commands::NOTHING;
-    };
+    let row = usize::from(row - area.y);
+    let Some((number, _)) = entries.get(row) else { return Commands::NOTHING };
+    if model.stream.event == Some(*number) {
+        return act(model, Action::Open);
+    }
     model.stream.event = Some(*number);
+    // It stays under the mouse.
+    model.stream.below = Some((entries.len() - 1 - row) as u16);
     Commands::REDRAW
 }
 

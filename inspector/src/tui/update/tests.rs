@@ -1,6 +1,8 @@
 //! Aim: messages do what the keys' table says; the view stands still while it is frozen; no order of
 //! connection events shows what was not told.
 
+use ratatui::crossterm::event::{MouseButton, MouseEventKind};
+
 use super::*;
 use crate::source::synthetic::{Synthetic, SyntheticSource};
 use crate::source::{Source, SourceEvent};
