@@ -205,12 +205,20 @@ pub const TABLE: &[Binding] = &[
         "filter: partial, from:full, to:empty, by:free, #12, class=6 block=112 sb=12 tag>5",
     ),
     on(
+        Screen::Events,
+        &[char('n')],
+        Action::PickEdge,
+        "n",
+        "edge",
+        "pick the next edge of the state diagram; only its events are shown then",
+    ),
+    on(
         Screen::States,
         &[char('n')],
         Action::PickEdge,
         "n",
         "edge",
-        "pick the next edge; the log then shows its events alone",
+        "pick the next edge; the log then shows its events alone, and Enter goes to Events",
     ),
     on(
         Screen::States,

@@ -134,7 +134,7 @@ pub struct OverviewCursor {
 /// What is picked on the States screen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StatesCursor {
-    /// The edge that is picked; the log shows only its events.
+    /// The edge that is picked; the log shows only its events, here and on the Events screen.
     pub edge: Option<Edge>,
     /// The event under the cursor; `None` follows the newest.
     pub event: Option<u64>,

@@ -239,6 +239,7 @@ fn perform(model: &mut Model, action: Action) -> Commands {
         }
         Action::Back => back(model),
         _ if model.overlay != Overlay::None => scroll_overlay(model, action),
+        Action::Open if model.screen == Screen::States => return cursor::open_states(model),
         Action::Zoom | Action::Open => match model.screen {
             Screen::Overview => model.overview.zoomed = !model.overview.zoomed,
             Screen::States => model.states.zoomed = !model.states.zoomed,

@@ -142,11 +142,7 @@ fn draw_list(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, spots: &m
 }
 
 fn log_title(model: &Model, data: &Data) -> String {
-    let mut title = "Events".to_owned();
-    if let Some(edge) = model.states.edge {
-        let (from, to) = (state::name(edge.from()), state::name(edge.to()));
-        title = format!("{title} {from} {} {to}", model.theme.glyphs.to);
-    }
+    let mut title = format!("Events{}", transition::picked(&model.theme, model.states.edge));
     let lost = data.events.missed_total();
     if lost > 0 {
         title = format!("{title}, {} missed", format::count(lost));

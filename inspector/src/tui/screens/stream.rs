@@ -58,9 +58,12 @@ fn selected(model: &Model) -> Option<Entry> {
     model.shown()?.events.get(model.stream.event?).copied()
 }
 
-/// Gaps are shown whatever the filter: what is lost might have matched.
+/// The picked edge and the filter must both admit it. Gaps are shown whatever the filter: what is lost might have matched.
 fn admits(model: &Model, data: &Data, entry: &Entry) -> bool {
     let Entry::Transition(record) = entry else { return true };
+    if !entry.matches(model.states.edge) {
+        return false;
+    }
     let filter = &model.stream.filter;
     if filter.is_idle() {
         return true;
@@ -121,8 +124,9 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
         Some(_) => "G follows the newest",
     };
     let rates = data.history.rates();
+    let edge = transition::picked(theme, model.states.edge);
     let title = format!(
-        "Events: {} kept, {} missed, {}/s, {following}",
+        "Events{edge}: {} kept, {} missed, {}/s, {following}",
         format::thousands(log.end() - log.first()),
         format::thousands(log.missed_total()),
         format::rate(rates.transitions)
@@ -131,10 +135,12 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     let (inner, below) = layout(area);
     let entries = on_screen(model, data, usize::from(inner.height));
     if entries.is_empty() {
-        let text = if model.stream.filter.is_idle() {
-            "no transition yet"
-        } else {
-            "no transition matches the filter (Esc clears it)"
+        let text = match model.states.edge {
+            _ if !model.stream.filter.is_idle() => {
+                "no transition matches the filter (Esc clears it)"
+            }
+            Some(_) => "no transition along this edge yet (Esc shows all)",
+            None => "no transition yet",
         };
         paint::text(buf, inner, (1, 0), text, theme.faint());
     }
@@ -178,6 +184,10 @@ pub fn act(model: &mut Model, action: Action) -> Commands {
             model.stream.event = None;
             return Commands::REDRAW;
         }
+        Action::PickEdge | Action::Right | Action::Left => {
+            model.states.edge = Edge::next(model.states.edge, action != Action::Left);
+            return Commands::REDRAW;
+        }
         Action::Filter => {
             model.stream.filter.typing = true;
             return Commands::REDRAW;
@@ -198,7 +208,7 @@ pub fn act(model: &mut Model, action: Action) -> Commands {
 
 /// Undoes the innermost thing that can be undone.
 pub fn back(model: &mut Model) {
-    if !model.stream.filter.clear() {
+    if !model.stream.filter.clear() && model.states.edge.take().is_none() {
         model.stream.event = None;
     }
 }

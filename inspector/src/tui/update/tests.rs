@@ -234,6 +234,51 @@ fn a_picked_edge_restricts_the_steps() {
 }
 
 #[test]
+fn one_picked_edge_restricts_the_logs_of_states_and_events() {
+    let mut bench = Bench::after(6);
+    bench.press("7n");
+    assert_eq!(bench.model.states.edge, Some(Edge::ALL[0]));
+    bench.press("n/to:full");
+    let _ = bench.key(KeyCode::Enter);
+    let edge = Edge::ActiveFull;
+    assert_eq!(bench.model.states.edge, Some(edge));
+    bench.press("kkk");
+    let event = |bench: &Bench| {
+        let number = bench.model.stream.event.expect("an event");
+        bench.live().events.get(number).copied()
+    };
+    let Some(Entry::Transition(record)) = event(&bench) else { panic!("a transition") };
+    assert_eq!(Edge::between(record.from, record.to), Some(edge));
+    let _ = bench.key(KeyCode::Esc);
+    assert_eq!((bench.model.stream.filter.text(), bench.model.states.edge), ("", Some(edge)));
+    let _ = bench.key(KeyCode::Left);
+    assert_eq!(bench.model.states.edge, Some(Edge::ALL[0]));
+    let _ = bench.key(KeyCode::Esc);
+    assert_eq!(bench.model.states.edge, None);
+    assert!(bench.model.stream.event.is_some(), "undone one after the other");
+
+    bench.press("5nn");
+    let _ = bench.key(KeyCode::Enter);
+    assert_eq!((bench.model.screen, bench.model.states.edge), (Screen::Events, Some(edge)));
+}
+
+#[test]
+fn enter_on_states_opens_the_event_the_edge_or_the_log() {
+    let mut bench = Bench::after(6);
+    bench.press("5");
+    let _ = bench.key(KeyCode::Enter);
+    assert!(bench.model.states.zoomed && bench.model.screen == Screen::States);
+    bench.press("kk");
+    let event = bench.model.states.event.expect("an event");
+    let Some(Entry::Transition(record)) = bench.live().events.get(event).copied() else {
+        panic!("a transition")
+    };
+    let asked = bench.key(KeyCode::Enter);
+    assert_eq!(asked.superblock, Some(record.superblock));
+    assert_eq!(bench.model.screen, Screen::Map);
+}
+
+#[test]
 fn events_of_a_new_connection_do_not_follow_those_of_a_frozen_one() {
     let mut bench = Bench::after(3);
     bench.press("5.");
