@@ -35,6 +35,8 @@ pub enum Action {
     PickEdge,
     StepForward,
     StepBack,
+    Copy,
+    CopyAll,
     Redraw,
 }
 
@@ -235,6 +237,20 @@ pub const TABLE: &[Binding] = &[
         "e",
         "zoom",
         "let the pane under the cursor fill the screen, and back",
+    ),
+    everywhere(
+        &[char('y')],
+        Action::Copy,
+        "y",
+        "copy",
+        "copy what is under the cursor to the terminal's clipboard (OSC 52), with exact figures",
+    ),
+    everywhere(
+        &[char('Y'), (KeyCode::Char('Y'), KeyModifiers::SHIFT)],
+        Action::CopyAll,
+        "Y",
+        "",
+        "copy all of the screen: the rows shown, apart by tabs",
     ),
     everywhere(
         &[code(KeyCode::Enter)],

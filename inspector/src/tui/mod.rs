@@ -18,6 +18,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use crate::source::{Ask, Source};
 
 pub mod class_table;
+pub mod copy;
 pub mod data;
 pub mod edge;
 pub mod events;
@@ -132,8 +133,7 @@ pub fn run(source: Box<dyn Source + Send>, options: Options) -> color_eyre::Resu
     let mut model = Model::new(theme, options.rate_hz, screen.size()?);
     model.replay = options.replay;
     let feed = feed::start(source, options.rate_hz)?;
-    let drawn = |model: &Model, clear: bool| screen.draw(model, clear);
-    let ended = drive(&mut model, &feed.messages, &feed.asks, drawn);
+    let ended = drive(&mut model, &feed.messages, &feed.asks, &mut screen);
     // In this order: giving the terminal back may have to wait for it, and a signal ends that too.
     drop(screen);
     drop(feed);
@@ -144,14 +144,22 @@ pub fn run(source: Box<dyn Source + Send>, options: Options) -> color_eyre::Resu
     }
 }
 
+/// Where the loop shows the model, and where a text is copied to.
+trait Output {
+    /// Draws the model; `clear`: every cell, not only those that changed.
+    fn draw(&mut self, model: &Model, clear: bool) -> io::Result<()>;
+    /// Puts `text` on the clipboard of the person who looks.
+    fn copy(&mut self, text: &str) -> io::Result<()>;
+}
+
 /// The loop: takes in what there is, and draws if something that is shown has changed.
 fn drive(
     model: &mut Model,
     messages: &Receiver<Message>,
     asks: &Sender<Ask>,
-    mut draw: impl FnMut(&Model, bool) -> io::Result<()>,
+    output: &mut impl Output,
 ) -> io::Result<ExitStatus> {
-    draw(model, false)?;
+    output.draw(model, false)?;
     loop {
         // With every sender gone nothing can happen any more.
         let Ok(message) = messages.recv() else {
@@ -161,7 +169,7 @@ fn drive(
         for message in messages.try_iter().take(MAX_BATCH) {
             commands = commands.and(update(model, message));
         }
-        let Commands { redraw, clear, rate_hz, superblock, quit } = commands;
+        let Commands { redraw, clear, rate_hz, superblock, copy, quit } = commands;
         if let Some(status) = quit {
             return Ok(status);
         }
@@ -169,8 +177,11 @@ fn drive(
             // A source that has ended gives nothing.
             let _ = asks.send(ask);
         }
+        if let Some(text) = copy {
+            output.copy(&text)?;
+        }
         if redraw {
-            draw(model, clear)?;
+            output.draw(model, clear)?;
         }
     }
 }

@@ -155,6 +155,8 @@ pub struct Model {
     pub screen: Screen,
     /// What lies over it.
     pub overlay: Overlay,
+    /// What was just done, in the footer until the next key or click.
+    pub notice: Option<String>,
     /// How the connection stands.
     pub connection: Connection,
     /// That nothing has come for long; any frame ends it.
@@ -194,6 +196,7 @@ impl Model {
             size,
             screen: Screen::Overview,
             overlay: Overlay::None,
+            notice: None,
             connection: Connection::Connecting,
             silence: None,
             live: None,

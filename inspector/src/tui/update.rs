@@ -5,6 +5,7 @@ use lfalloc_protocol::message::{Hello, Kind, MAJOR, MINOR};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseEvent};
 
 use super::class_table;
+use super::copy;
 use super::data::Data;
 use super::events;
 use super::keys::{self, Action};
@@ -37,7 +38,7 @@ pub enum Message {
 }
 
 /// What is to be done outside of the model.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[must_use]
 pub struct Commands {
     /// Something that is shown has changed.
@@ -48,23 +49,24 @@ pub struct Commands {
     pub rate_hz: Option<f64>,
     /// Ask the source for a close look at this superblock.
     pub superblock: Option<u32>,
+    /// Put this text on the clipboard.
+    pub copy: Option<String>,
     /// Leave.
     pub quit: Option<ExitStatus>,
 }
 
 impl Commands {
     /// Nothing.
-    pub const NOTHING: Self =
-        Self { redraw: false, clear: false, rate_hz: None, superblock: None, quit: None };
+    pub const NOTHING: Self = Self::redraw_if(false);
     /// Draw what has changed.
-    pub const REDRAW: Self = Self { redraw: true, ..Self::NOTHING };
+    pub const REDRAW: Self = Self::redraw_if(true);
 
     fn quit(status: ExitStatus) -> Self {
         Self { quit: Some(status), ..Self::NOTHING }
     }
 
-    fn redraw_if(redraw: bool) -> Self {
-        Self { redraw, ..Self::NOTHING }
+    const fn redraw_if(redraw: bool) -> Self {
+        Self { redraw, clear: false, rate_hz: None, superblock: None, copy: None, quit: None }
     }
 
     /// These, and those of a later message.
@@ -74,6 +76,7 @@ impl Commands {
             clear: self.clear || later.clear,
             rate_hz: later.rate_hz.or(self.rate_hz),
             superblock: later.superblock.or(self.superblock),
+            copy: later.copy.or(self.copy),
             quit: self.quit.or(later.quit),
         }
     }
@@ -83,7 +86,11 @@ impl Commands {
 pub fn update(model: &mut Model, message: Message) -> Commands {
     match message {
         Message::Key(key) if key.kind == KeyEventKind::Release => Commands::NOTHING,
-        Message::Key(key) => on_key(model, key),
+        Message::Key(key) => {
+            let had_notice = model.notice.take().is_some();
+            let commands = on_key(model, key);
+            commands.and(Commands::redraw_if(had_notice))
+        }
         Message::Mouse(mouse) => mouse::on_mouse(model, mouse),
         Message::Resize(columns, rows) => {
             model.size = (columns, rows);
@@ -237,6 +244,8 @@ fn perform(model: &mut Model, action: Action) -> Commands {
                 _ => Overlay::Explain(model.figure(), 0),
             };
         }
+        Action::Copy => return copy(model, copy::under_cursor(model)),
+        Action::CopyAll => return copy(model, copy::all(model)),
         Action::Back => back(model),
         _ if model.overlay != Overlay::None => scroll_overlay(model, action),
         Action::Open if model.screen == Screen::States => return cursor::open_states(model),
@@ -266,6 +275,16 @@ fn act(model: &mut Model, action: Action) -> Commands {
         Screen::Lints => lints::act(model, action),
         Screen::Overview | Screen::Classes | Screen::States => Commands::NOTHING,
     }
+}
+
+/// Says in the footer what is copied.
+fn copy(model: &mut Model, copied: Option<copy::Copied>) -> Commands {
+    let (notice, text) = match copied {
+        Some(copied) => (format!("copied: {}", copied.what), Some(copied.text)),
+        None => ("nothing to copy here".to_owned(), None),
+    };
+    model.notice = Some(notice);
+    Commands { copy: text, ..Commands::REDRAW }
 }
 
 fn show(model: &mut Model, screen: Screen) {

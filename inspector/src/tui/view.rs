@@ -185,7 +185,7 @@ pub fn hit(model: &Model, column: u16, row: u16) -> Option<Hit> {
         header_row(model, width).into_iter().find(|item| at(&item.cells))?.hit
     } else if row == 1 {
         tab_row(model, width).into_iter().find(|tab| at(&tab.cells)).map(|tab| Hit::Tab(tab.screen))
-    } else if row == height - 1 {
+    } else if row == height - 1 && model.notice.is_none() {
         let mut keys = footer_row(model, width).into_iter();
         keys.find(|(_, cells)| at(cells)).map(|(binding, _)| Hit::Key(binding.action))
     } else {
@@ -320,6 +320,9 @@ fn draw_uptime(buf: &mut Buffer, area: Rect, model: &Model) {
 
 fn footer(model: &Model, width: u16) -> Line<'static> {
     let theme = &model.theme;
+    if let Some(notice) = &model.notice {
+        return Line::styled(format!(" {notice}"), theme.good().patch(theme.strong()));
+    }
     let mut spans = vec![Span::raw(" ")];
     for (binding, _) in footer_row(model, width) {
         spans.push(Span::styled(binding.written, theme.key()));

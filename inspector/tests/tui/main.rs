@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod anything;
+mod copying;
 mod pointing;
 mod screens;
 mod stage;

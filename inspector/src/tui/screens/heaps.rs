@@ -10,6 +10,7 @@ use ratatui::text::Line;
 use super::list::{self, Column, Row};
 use super::{map, paint};
 use crate::format;
+use crate::tui::copy;
 use crate::tui::data::Data;
 use crate::tui::figure::Figure;
 use crate::tui::glossary::Term;
@@ -41,6 +42,12 @@ const NAMES: &[&str] = &[
     "block", "heap", "active", "credits", "reserved", "free", "alloc", "frees", "refills", "dry",
     "dried",
 ];
+
+/// In what the columns are copied; `None`: as shown.
+const UNITS: [Option<&str>; COLUMNS.len()] = {
+    let (count, bytes) = (Some(""), Some("B"));
+    [bytes, count, None, count, bytes, count, count, count, count, count, count]
+};
 
 /// What `x` explains on this screen: one term for each column.
 pub const TERMS: &[Term] = &[
@@ -317,6 +324,12 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     paint::line(buf, within, 0, &Line::styled(text, theme.faint()));
     let words = ("no heap was used yet", "credits<10");
     list::draw(buf, inside(area), theme, &model.heaps.list, COLUMNS, &rows, words);
+}
+
+/// The rows shown as exact figures, and the place of the one under the cursor.
+pub(in crate::tui) fn table(model: &Model, data: &Data) -> (copy::Table, usize) {
+    let rows = rows(model, data);
+    (list::table(COLUMNS, &rows, &UNITS), model.heaps.list.position(&rows))
 }
 
 /// A key of the screen, `e` and Enter included.

@@ -46,6 +46,12 @@ fn position(model: &Model, findings: &[&Finding]) -> usize {
     selected.and_then(|lint| findings.iter().position(|f| f.lint == lint)).unwrap_or(0)
 }
 
+/// The finding under the cursor.
+pub(in crate::tui) fn under_cursor<'a>(model: &Model, data: &'a Data) -> Option<&'a Finding> {
+    let findings: Vec<&Finding> = data.lints.findings().collect();
+    findings.get(position(model, &findings)).copied()
+}
+
 /// Draws the screen.
 pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     let theme = &model.theme;

@@ -54,12 +54,18 @@ pub fn figure(model: &Model) -> Figure {
     edge.map_or(Figure::Term(&TERMS[0]), Figure::Edge)
 }
 
+/// The entry under the cursor, or the newest that is shown.
+pub(in crate::tui) fn current(model: &Model, data: &Data) -> Option<u64> {
+    let newest = || data.events.seek(u64::MAX, false, |entry| admits(model, data, entry));
+    model.stream.event.or_else(newest)
+}
+
 fn selected(model: &Model) -> Option<Entry> {
     model.shown()?.events.get(model.stream.event?).copied()
 }
 
 /// The picked edge and the filter must both admit it. Gaps are shown whatever the filter: what is lost might have matched.
-fn admits(model: &Model, data: &Data, entry: &Entry) -> bool {
+pub(in crate::tui) fn admits(model: &Model, data: &Data, entry: &Entry) -> bool {
     let Entry::Transition(record) = entry else { return true };
     if !entry.matches(model.states.edge) {
         return false;

@@ -16,7 +16,11 @@ pub(super) fn on_mouse(model: &mut Model, mouse: MouseEvent) -> Commands {
     match mouse.kind {
         MouseEventKind::ScrollDown => scroll(model, at, Action::Down),
         MouseEventKind::ScrollUp => scroll(model, at, Action::Up),
-        MouseEventKind::Down(MouseButton::Left) => click(model, at),
+        MouseEventKind::Down(MouseButton::Left) => {
+            let had_notice = model.notice.take().is_some();
+            let commands = click(model, at);
+            if had_notice { commands.and(Commands::REDRAW) } else { commands }
+        }
         _ => Commands::NOTHING,
     }
 }

@@ -57,7 +57,8 @@ pub(super) fn act(model: &mut Model, action: Action) -> Commands {
     Commands::REDRAW
 }
 
-fn lines(model: &Model, data: &Data, id: u32, width: u16) -> Vec<Line<'static>> {
+/// What is known about superblock `id`.
+pub(super) fn lines(model: &Model, data: &Data, id: u32, width: u16) -> Vec<Line<'static>> {
     let theme = &model.theme;
     let detail = data.detail.as_ref().filter(|detail| detail.id == id);
     let now = data.picture.superblocks.get(&id).copied();

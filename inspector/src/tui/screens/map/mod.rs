@@ -142,6 +142,31 @@ fn shown(model: &Model, data: &Data, area: Rect) -> Shown {
     Shown { members, selected, grid }
 }
 
+/// The superblock under the cursor, or the one that is looked at.
+pub(in crate::tui) fn under_cursor(model: &Model, data: &Data) -> Option<u32> {
+    if let Some((id, _)) = model.map.open {
+        return Some(id);
+    }
+    let ids = in_order(model, data);
+    let selected = model.map.selected.filter(|id| ids.contains(id));
+    selected.or(ids.first().copied())
+}
+
+/// The superblocks that the filter admits, in order.
+pub(in crate::tui) fn in_order(model: &Model, data: &Data) -> Vec<u32> {
+    members(&model.map, data).into_iter().map(|member| member.id).collect()
+}
+
+/// The close look at `id` in lines of `width` cells.
+pub(in crate::tui) fn close_look(
+    model: &Model,
+    data: &Data,
+    id: u32,
+    width: u16,
+) -> Vec<Line<'static>> {
+    detail::lines(model, data, id, width)
+}
+
 /// Draws the screen.
 pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     if let Some((id, scroll)) = model.map.open {
