@@ -96,11 +96,21 @@ pub fn update(model: &mut Model, message: Message) -> Commands {
             model.size = (columns, rows);
             Commands::REDRAW
         }
-        Message::Source(event) => Commands::redraw_if(on_source(model, event)),
+        Message::Source(event) => {
+            let before = states(model);
+            let redraw = on_source(model, event);
+            let superblock = if states(model) == before { None } else { map::look_again(model) };
+            Commands { superblock, ..Commands::redraw_if(redraw) }
+        }
         Message::Signal(number) => Commands::quit(ExitStatus::Signal(number)),
         Message::InputClosed => Commands::quit(ExitStatus::Done),
         Message::Panicked => Commands::quit(ExitStatus::Panicked),
     }
+}
+
+/// The connection, and the states it has told.
+fn states(model: &Model) -> Option<(u64, u64)> {
+    model.live.as_ref().map(|live| (live.epoch, live.picture.states))
 }
 
 /// Takes in what the source said; whether anything shown has changed.

@@ -314,6 +314,73 @@ fn the_cursor_stays_on_its_class_when_the_order_changes() {
     assert_eq!(bench.model.classes.selected, last);
 }
 
+/// Feeds events until one more state is complete; what is asked for then.
+fn next_state(bench: &mut Bench) -> Option<u32> {
+    let before = bench.live().picture.states;
+    loop {
+        let event = bench.source.poll(Duration::ZERO);
+        let commands = bench.say(event);
+        if bench.live().picture.states > before {
+            return commands.superblock;
+        }
+        assert_eq!(commands.superblock, None, "between states nothing is asked for");
+    }
+}
+
+/// Lets the source answer.
+fn answer(bench: &mut Bench, id: u32) {
+    bench.source.request_superblock(id);
+    // What is left of the state comes first.
+    for _ in 0..3 {
+        if bench.live().detail.as_ref().is_some_and(|detail| detail.id == id) {
+            break;
+        }
+        let event = bench.source.poll(Duration::ZERO);
+        let _ = bench.say(event);
+    }
+}
+
+#[test]
+fn a_close_look_is_renewed_with_every_state_while_it_is_seen_and_live() {
+    let mut bench = Bench::after(2);
+    bench.press("3");
+    assert_eq!(next_state(&mut bench), None, "nothing is open");
+    let asked = bench.key(KeyCode::Enter).superblock;
+    let id = asked.expect("asked for");
+    assert_eq!(next_state(&mut bench), None, "one at a time");
+    assert_eq!(next_state(&mut bench), None, "one at a time, however long it takes");
+    answer(&mut bench, id);
+    assert!(bench.live().detail.is_some());
+    assert_eq!(next_state(&mut bench), Some(id), "answered: the next state asks again");
+    assert_eq!(next_state(&mut bench), None);
+
+    bench.press("1");
+    answer(&mut bench, id);
+    assert_eq!(next_state(&mut bench), None, "nobody looks");
+    bench.press("3 ");
+    assert_eq!(next_state(&mut bench), None, "frozen");
+    bench.press(" ");
+    bench.model.replay = true;
+    assert_eq!(next_state(&mut bench), None, "a recording cannot be asked");
+    bench.model.replay = false;
+    // The old look is still the last one, and the answer to what was asked for is still to come.
+    bench.model.live.as_mut().expect("live").detail = None;
+    assert_eq!(next_state(&mut bench), Some(id));
+    let _ = bench.key(KeyCode::Esc);
+    assert_eq!(next_state(&mut bench), None, "closed");
+}
+
+#[test]
+fn a_close_look_survives_a_new_connection() {
+    let mut bench = Bench::after(2);
+    bench.press("3");
+    let id = bench.key(KeyCode::Enter).superblock.expect("asked for");
+    bench.source = SyntheticSource::new(Synthetic { superblocks: 60, ..Synthetic::default() });
+    let greeting = bench.source.poll(Duration::ZERO);
+    let _ = bench.say(greeting);
+    assert_eq!(next_state(&mut bench), Some(id), "the answer went with the old connection");
+}
+
 #[test]
 fn the_filter_is_typed_kept_and_cleared() {
     let mut bench = Bench::after(3);

@@ -25,7 +25,8 @@ const MAX_HISTORY: usize = 500;
 /// Draws the look at superblock `id`, scrolled down by `scroll` lines.
 pub(super) fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, id: u32, scroll: u16) {
     let theme = &model.theme;
-    let title = format!("Superblock #{id} (Esc closes, Enter looks again)");
+    let looks = if super::is_living(model) { ", looked at with every state" } else { "" };
+    let title = format!("Superblock #{id}{looks} (Esc closes)");
     let inner = paint::pane(buf, area, theme, paint::heading(theme, &title, true), true);
     let lines = lines(model, data, id, inner.width);
     let most = lines.len().saturating_sub(usize::from(inner.height));

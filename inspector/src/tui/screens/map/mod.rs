@@ -17,7 +17,7 @@ use crate::tui::data::Data;
 use crate::tui::figure::Figure;
 use crate::tui::glossary::Term;
 use crate::tui::keys::Action;
-use crate::tui::model::Model;
+use crate::tui::model::{Connection, Model, Screen};
 use crate::tui::terms::Terms;
 use crate::tui::theme::{Depth, Hue, Theme};
 use crate::tui::update::Commands;
@@ -90,6 +90,35 @@ pub struct Cursor {
     pub filter: Terms,
     /// The superblock that is looked at closely, scrolled down by so many lines.
     pub open: Option<(u32, u16)>,
+    /// The close look that was asked for last.
+    pub asked: Option<Asked>,
+}
+
+/// A close look that the program was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The superblock.
+    id: u32,
+    /// The connection it was asked on.
+    epoch: u64,
+    /// Time of the look at it that there was already.
+    before_ns: Option<u64>,
+}
+
+impl Asked {
+    fn new(data: &Data, id: u32) -> Self {
+        Self { id, epoch: data.epoch, before_ns: looked_ns(data, id) }
+    }
+
+    /// Whether the answer is still to come.
+    fn is_open(self, data: &Data) -> bool {
+        self.epoch == data.epoch && looked_ns(data, self.id) == self.before_ns
+    }
+}
+
+/// When superblock `id` was looked at closely, if it was the last that was.
+fn looked_ns(data: &Data, id: u32) -> Option<u64> {
+    data.detail.as_ref().filter(|detail| detail.id == id).map(|detail| detail.uptime_ns)
 }
 
 /// Where the parts of the screen lie: the map, and what is said about the cell.
@@ -369,8 +398,33 @@ pub fn act(model: &mut Model, action: Action) -> Commands {
 pub fn open(model: &mut Model, id: u32) -> Commands {
     model.map.selected = Some(id);
     model.map.open = Some((id, 0));
-    let superblock = model.frozen.is_none().then_some(id);
-    Commands { superblock, ..Commands::REDRAW }
+    Commands { superblock: ask(model, id), ..Commands::REDRAW }
+}
+
+/// Asks for a look at `id`, unless the view stands still.
+fn ask(model: &mut Model, id: u32) -> Option<u32> {
+    if model.frozen.is_some() {
+        return None;
+    }
+    model.map.asked = model.live.as_ref().map(|live| Asked::new(live, id));
+    Some(id)
+}
+
+/// Whether what is looked at closely is looked at again with every state: nothing is shown of the past.
+#[must_use]
+pub fn is_living(model: &Model) -> bool {
+    model.frozen.is_none()
+        && !model.replay
+        && model.connection == Connection::Live
+        && model.live.as_ref().is_some_and(|live| live.picture.hello.minor >= 1)
+}
+
+/// A state has come: the superblock to ask for again, if one is looked at and no answer is due.
+pub fn look_again(model: &mut Model) -> Option<u32> {
+    let (id, _) = model.map.open.filter(|_| model.screen == Screen::Map && is_living(model))?;
+    let live = model.live.as_ref()?;
+    let waits = model.map.asked.is_some_and(|asked| asked.id == id && asked.is_open(live));
+    if waits { None } else { ask(model, id) }
 }
 
 /// Undoes the innermost thing that can be undone.
