@@ -66,6 +66,8 @@ pub enum ThemeName {
     Dark,
     /// For light backgrounds.
     Light,
+    /// For low vision and projectors: bright and bold on black, nothing dim.
+    HighContrast,
 }
 
 /// How to show.

@@ -43,6 +43,7 @@ fn draw(model: &Model, buf: &mut Buffer, area: Rect) {
     if area.is_empty() {
         return;
     }
+    buf.set_style(area, model.theme.base());
     if area.width < LEAST.0 || area.height < LEAST.1 {
         // One line, which goes on in the rows that there are.
         Paragraph::new(summary(model)).wrap(Wrap { trim: true }).render(area, buf);

@@ -260,6 +260,10 @@ fn style(theme: &Theme, member: Member) -> Style {
         return theme.faint();
     }
     match theme.depth {
+        // Nothing is dim: white, then blue, then green.
+        _ if theme.is_bright() && step == 0 => theme.base(),
+        _ if theme.is_bright() && step < 4 => theme.hue(Hue::SkyBlue),
+        Depth::Ansi16 | Depth::Ansi256 | Depth::True if theme.is_bright() => theme.hue(Hue::Green),
         Depth::True => {
             let part = |from: u8, to: u8| {
                 from + ((u16::from(to) - u16::from(from)) * step as u16 / 4) as u8
