@@ -6,7 +6,7 @@ use super::data::Data;
 use super::edge::Edge;
 use super::events::Entry;
 use super::figure::{Figure, Pane};
-use super::screens::{heaps, large, lints, map, stream};
+use super::screens::{heaps, large, lints, map, overview, stream};
 use super::theme::Theme;
 
 /// The screens, with the digits that call them.
@@ -250,7 +250,9 @@ impl Model {
     pub fn figure(&self) -> Figure {
         match self.screen {
             Screen::Overview => {
-                let figures = self.overview.pane.figures();
+                let has_rounding =
+                    self.shown().is_some_and(|data| overview::rounding(data).is_some());
+                let figures = self.overview.pane.present(has_rounding);
                 figures
                     .get(self.overview.item)
                     .or(figures.last())

@@ -74,6 +74,8 @@ fn every_part_is_hit_in_the_legend_and_in_the_bar() {
             ("EMPTY kept", Figure::EmptyKept),
             ("large kept", Figure::LargeCached),
             ("metadata", Figure::Metadata),
+            ("of live", Figure::Rounding),
+            ("▚", Figure::Rounding),
         ] {
             let mut model = live("", size);
             // Below summary and bar.

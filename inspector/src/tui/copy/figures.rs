@@ -7,7 +7,7 @@ use crate::picture::OCCUPANCY_STEPS;
 use crate::tui::class_table::{ClassTable, Column};
 use crate::tui::data::Data;
 use crate::tui::figure::{Figure, Pane};
-use crate::tui::screens::explain;
+use crate::tui::screens::{explain, overview};
 
 /// Name, value and unit.
 pub(super) type Line = (String, String, &'static str);
@@ -34,6 +34,14 @@ pub(super) fn lines(figure: Figure, data: &Data) -> Vec<Line> {
         Figure::Tail => bytes(parts.tail),
         Figure::Unused => bytes(parts.unused),
         Figure::Metadata => bytes(parts.metadata),
+        Figure::Rounding => overview::rounding(data).map_or_else(Vec::new, |rounding| {
+            let error = rounding.error.is_finite().then(|| rounding.error.round());
+            vec![
+                (format!("{name}, estimated"), exact(Some(rounding.bytes.round())), "B"),
+                (format!("{name}, error"), exact(error), "B"),
+                (format!("{name}, samples"), rounding.samples.to_string(), ""),
+            ]
+        }),
         Figure::Resident => {
             let rss = data.picture.rss_bytes.map_or_else(|| "-".to_owned(), |rss| rss.to_string());
             one(rss, "B")

@@ -8,6 +8,7 @@ use ratatui::text::{Line, Span};
 use super::spots::{self, Spots};
 use super::{charts, lints, paint, parts_bar, plot};
 use crate::format;
+use crate::fragmentation::{self, Rounding};
 use crate::tui::class_table::{ClassTable, Column, Row};
 use crate::tui::data::Data;
 use crate::tui::figure::{Figure, Pane};
@@ -17,9 +18,13 @@ use lfalloc_protocol::message::state;
 
 /// Which panes are on screen, and where. What does not fit is shown alone when the cursor is there.
 #[must_use]
-pub fn layout(area: Rect, cursor: &OverviewCursor) -> Vec<(Pane, Rect)> {
+pub fn layout(area: Rect, cursor: &OverviewCursor, has_rounding: bool) -> Vec<(Pane, Rect)> {
     let alone = vec![(cursor.pane, area)];
-    let parts = parts_bar::height(area.width.saturating_sub(2)) + 2;
+    let mut parts = parts_bar::height(area.width.saturating_sub(2)) + 2;
+    // A line for the rounding, unless another pane had to go for it.
+    if has_rounding && area.height >= parts + 11 {
+        parts += 1;
+    }
     let at = |x: u16, y: u16, width: u16, height: u16| Rect {
         x: area.x + x,
         y: area.y + y,
@@ -95,7 +100,7 @@ impl Marks<'_> {
 /// Draws the screen; returns what can be pointed at.
 pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) -> Spots<Hit> {
     let mut spots = Spots::default();
-    let panes = layout(area, &model.overview);
+    let panes = layout(area, &model.overview, rounding(data).is_some());
     let alone = panes.len() == 1;
     for (pane, area) in panes {
         spots.add(area, Hit { pane, figure: None });
@@ -124,6 +129,12 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) -> Spots<H
     spots
 }
 
+/// Rounding within all live blocks; `None` without samples.
+#[must_use]
+pub fn rounding(data: &Data) -> Option<Rounding> {
+    fragmentation::total(&data.fragmentation).rounding
+}
+
 /// The figure under the cursor, if the cursor is in `pane`.
 fn selected(model: &Model, pane: Pane) -> Option<Figure> {
     (model.overview.pane == pane).then(|| model.figure())
@@ -132,7 +143,9 @@ fn selected(model: &Model, pane: Pane) -> Option<Figure> {
 fn draw_pane(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, marks: &mut Marks<'_>) {
     let (theme, selected) = (&model.theme, selected(model, marks.pane));
     match marks.pane {
-        Pane::Parts => parts_bar::draw(buf, area, theme, &data.picture, selected, marks),
+        Pane::Parts => {
+            parts_bar::draw(buf, area, theme, (&data.picture, rounding(data)), selected, marks);
+        }
         Pane::States => draw_states(buf, area, theme, data, selected, marks),
         Pane::Worst => draw_worst(buf, area, theme, data, selected, marks),
         Pane::Books => draw_books(buf, area, theme, data, selected, marks),

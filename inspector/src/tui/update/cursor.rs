@@ -6,12 +6,13 @@ use crate::tui::edge::Edge;
 use crate::tui::events::Entry;
 use crate::tui::keys::Action;
 use crate::tui::model::{Model, Screen};
-use crate::tui::screens::map;
+use crate::tui::screens::{map, overview};
 use crate::tui::view;
 
 pub(super) fn on_overview(model: &mut Model, action: Action) {
+    let has_rounding = model.shown().is_some_and(|data| overview::rounding(data).is_some());
     let cursor = &mut model.overview;
-    let last = cursor.pane.figures().len().saturating_sub(1);
+    let last = cursor.pane.present(has_rounding).len().saturating_sub(1);
     match action {
         Action::Up => cursor.item = cursor.item.saturating_sub(1),
         Action::Down => cursor.item = (cursor.item + 1).min(last),
