@@ -162,10 +162,13 @@ fn rounded_cells(rounding: Rounding, live: i64, cells: u16) -> u16 {
 /// How much of what is live is rounding, how sure that is, and where it is known from.
 fn rounding_line(theme: &Theme, rounding: Rounding, selected: bool, width: u16) -> Line<'static> {
     let (about, plus_minus) = if theme.glyphs.ascii { ("~", "+-") } else { ("≈", "±") };
-    let mut text = format!(" {about} {}", format::bytes(rounding.bytes as i64));
-    if rounding.error.is_finite() {
-        text = format!("{text} {plus_minus} {}", format::bytes(rounding.error as i64));
-    }
+    let error = if rounding.error.is_finite() {
+        format::bytes(rounding.error as i64)
+    } else {
+        // Of a class with a single sample nothing is known of the error, nor of the sum.
+        "?".to_owned()
+    };
+    let text = format!(" {about} {} {plus_minus} {error}", format::bytes(rounding.bytes as i64));
     let [long, short] = [
         format!(", estimated from {} samples", format::thousands(rounding.samples)),
         format!(", {} samples", format::count(rounding.samples)),
@@ -345,7 +348,7 @@ mod tests {
         );
         assert_eq!(said(rounding, 58), "~ of live, rounding ~ 312 KiB +- 4.00 KiB, 1204 samples");
         rounding.error = f64::INFINITY;
-        assert!(!said(rounding, 78).contains("+-"), "one sample says nothing of its error");
+        assert!(said(rounding, 78).contains("312 KiB +- ?,"), "one sample tells no error");
     }
 
     #[test]
