@@ -57,7 +57,7 @@ pub struct Flags {
     /// When to use colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
-    /// Colours for a dark or a light background
+    /// Colours for a dark or a light background, or with high contrast
     #[arg(long, global = true, value_name = "NAME", default_value = "dark")]
     theme: ThemeChoice,
     /// Only ASCII characters
@@ -94,8 +94,12 @@ enum ColorChoice {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ThemeChoice {
+    /// For dark backgrounds
     Dark,
+    /// For light backgrounds
     Light,
+    /// Bright and bold on black, nothing dim: for low vision and projectors
+    HighContrast,
 }
 
 #[derive(Debug, Subcommand)]
@@ -332,6 +336,7 @@ impl Flags {
             theme: match self.theme {
                 ThemeChoice::Dark => tui::ThemeName::Dark,
                 ThemeChoice::Light => tui::ThemeName::Light,
+                ThemeChoice::HighContrast => tui::ThemeName::HighContrast,
             },
             ascii: self.ascii,
             mouse: !self.no_mouse,

@@ -186,6 +186,44 @@ fn demo_shows_the_program_and_gives_the_terminal_back() {
     screen.assert_ends_restored();
 }
 
+/// The bytes that `text` in base64 stands for.
+fn from_base64(text: &str) -> Vec<u8> {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = text.bytes().filter(|&digit| digit != b'=');
+    let places = digits.map(|digit| DIGITS.iter().position(|&d| d == digit).unwrap() as u32);
+    let (mut bits, mut count, mut bytes) = (0_u32, 0, Vec::new());
+    for place in places {
+        (bits, count) = (bits << 6 | place, count + 6);
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    bytes
+}
+
+#[test]
+fn copying_reaches_the_clipboard_of_the_terminal_and_upsets_nothing() {
+    let mut screen = Screen::start(120, 36, &["demo", "--pace", "20"]);
+    screen.wait_for("Where the mapped bytes are");
+    screen.press("y");
+    screen.wait_for("\u{1b}]52;c;");
+    screen.wait_for("copied: mapped: ");
+    let (_, sequence) = screen.seen.split_once("\u{1b}]52;c;").unwrap();
+    // Ended by ST or BEL, and nothing of it is drawn.
+    let (encoded, _) = sequence.split_once(['\u{1b}', '\u{7}']).unwrap();
+    let text = String::from_utf8(from_base64(encoded)).unwrap();
+    let bytes = text.strip_prefix("mapped: ").and_then(|text| text.strip_suffix(" B"));
+    assert!(bytes.is_some_and(|bytes| bytes.parse::<u64>().is_ok_and(|b| b > 0)), "{text}");
+    // The next key takes the notice away, and everything goes on.
+    let mark = screen.seen.len();
+    screen.press("2");
+    screen.wait_for("Classes: ");
+    assert!(!screen.seen[mark..].contains("]52;"), "copied once");
+    screen.press("q");
+    screen.assert_ends_restored();
+}
+
 #[test]
 fn a_terminal_that_answers_no_questions_is_no_obstacle() {
     let mut screen = Screen::start(80, 24, &["demo", "--pace", "20"]);

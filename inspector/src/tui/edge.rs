@@ -63,6 +63,14 @@ impl Edge {
         Self::ALL.iter().position(|&edge| edge == self).unwrap_or(0)
     }
 
+    /// The edge picked after (or before) `picked`; one place in the round is no edge at all.
+    #[must_use]
+    pub fn next(picked: Option<Self>, forward: bool) -> Option<Self> {
+        let places = Self::ALL.len() + 1;
+        let place = picked.map_or(places - 1, Self::index);
+        Self::ALL.get((place + if forward { 1 } else { places - 1 }) % places).copied()
+    }
+
     /// The state it leaves.
     #[must_use]
     pub fn from(self) -> u8 {

@@ -169,17 +169,19 @@ impl EventLog {
         shown
     }
 
-    /// The entries of a page of `height` rows, by number: around the cursor, a third of the page below it, or the
-    /// newest. A cursor whose entry was dropped stands on the oldest.
+    /// The entries of a page of `height` rows, by number: around the cursor, `below` rows (or a third of the page)
+    /// below it, or the newest. A cursor whose entry was dropped stands on the oldest.
     #[must_use]
     pub fn page(
         &self,
         cursor: Option<u64>,
+        below: Option<u16>,
         height: usize,
         admits: impl Fn(&Entry) -> bool,
     ) -> Vec<(u64, Entry)> {
         let mut last = cursor.map_or(self.end(), |cursor| cursor.max(self.first));
-        for _ in 0..cursor.map_or(0, |_| height / 3) {
+        let below = below.map_or(height / 3, usize::from).min(height.saturating_sub(1));
+        for _ in 0..cursor.map_or(0, |_| below) {
             match self.seek(last, true, &admits) {
                 Some(next) => last = next,
                 None => break,
@@ -323,8 +325,10 @@ mod tests {
         assert_eq!(numbers(log.window(8, 2, edge)), [3, 6]);
         assert_eq!(numbers(log.window(u64::MAX, 3, on(None))), [6, 7, 8]);
         assert!(log.window(8, 0, on(None)).is_empty());
-        assert_eq!(numbers(log.page(None, 2, edge)), [3, 6]);
-        assert_eq!(numbers(log.page(Some(0), 3, on(None))), [0, 1], "a third of the page is below");
+        assert_eq!(numbers(log.page(None, None, 2, edge)), [3, 6]);
+        let page = |below| numbers(log.page(Some(4), below, 3, on(None)));
+        assert_eq!(page(None), [3, 4, 5], "a third of the page is below");
+        assert_eq!((page(Some(0)), page(Some(9))), (vec![2, 3, 4], vec![4, 5, 6]));
         assert_eq!(log.moved(None, false, 1, false, edge), Some(3));
         assert_eq!(log.moved(Some(3), true, 9, false, edge), None, "follows the newest again");
         assert_eq!(log.moved(Some(3), true, 9, true, edge), Some(6), "unless it stands still");

@@ -20,6 +20,7 @@ pub enum Figure {
     Tail,
     Unused,
     Metadata,
+    Rounding,
     Resident,
     State(u8),
     Allocations,
@@ -100,6 +101,15 @@ impl Pane {
         }
     }
 
+    /// Those of them that are there: nothing is said of rounding without samples.
+    #[must_use]
+    pub fn present(self, has_rounding: bool) -> &'static [Figure] {
+        match self.figures() {
+            [before @ .., Figure::Rounding] if !has_rounding => before,
+            all => all,
+        }
+    }
+
     /// The pane after (or before) this one.
     #[must_use]
     pub fn next(self, forward: bool) -> Self {
@@ -120,7 +130,7 @@ const BOOKS: [Figure; 8] = [
     Figure::Term(&overview::HISTORY),
 ];
 
-const PARTS: [Figure; 12] = [
+const PARTS: [Figure; 13] = [
     Figure::Mapped,
     Figure::Resident,
     Figure::Live,
@@ -133,4 +143,5 @@ const PARTS: [Figure; 12] = [
     Figure::Tail,
     Figure::Unused,
     Figure::Metadata,
+    Figure::Rounding,
 ];

@@ -43,6 +43,8 @@ pub enum Action {
     Difference,
     Programs,
     Reconnect,
+    Copy,
+    CopyAll,
     Redraw,
 }
 
@@ -251,12 +253,20 @@ pub const TABLE: &[Binding] = &[
         "filter: partial, from:full, to:empty, by:free, #12, class=6 block=112 sb=12 tag>5",
     ),
     on(
+        Screen::Events,
+        &[char('n')],
+        Action::PickEdge,
+        "n",
+        "edge",
+        "pick the next edge of the state diagram; only its events are shown then",
+    ),
+    on(
         Screen::States,
         &[char('n')],
         Action::PickEdge,
         "n",
         "edge",
-        "pick the next edge; the log then shows its events alone",
+        "pick the next edge; the log then shows its events alone, and Enter goes to Events",
     ),
     on(
         Screen::States,
@@ -305,6 +315,20 @@ pub const TABLE: &[Binding] = &[
         "e",
         "zoom",
         "let the pane under the cursor fill the screen, and back",
+    ),
+    everywhere(
+        &[char('y')],
+        Action::Copy,
+        "y",
+        "copy",
+        "copy what is under the cursor to the terminal's clipboard (OSC 52), with exact figures",
+    ),
+    everywhere(
+        &[char('Y'), (KeyCode::Char('Y'), KeyModifiers::SHIFT)],
+        Action::CopyAll,
+        "Y",
+        "",
+        "copy all of the screen: the rows shown, apart by tabs",
     ),
     everywhere(
         &[code(KeyCode::Enter)],

@@ -23,6 +23,7 @@ use crate::source::following::FollowingSource;
 use crate::source::{Ask, Source};
 
 pub mod class_table;
+pub mod copy;
 pub mod data;
 pub mod edge;
 pub mod events;
@@ -73,6 +74,8 @@ pub enum ThemeName {
     Dark,
     /// For light backgrounds.
     Light,
+    /// For low vision and projectors: bright and bold on black, nothing dim.
+    HighContrast,
 }
 
 /// How to show.
@@ -184,8 +187,7 @@ fn start(
     if model.picker.open {
         feed.ask(Ask::Survey(true));
     }
-    let drawn = |model: &Model, clear: bool| screen.draw(model, clear);
-    let ended = drive(&mut model, &feed.messages, |asked| ask(&feed, asked), drawn);
+    let ended = drive(&mut model, &feed.messages, |asked| ask(&feed, asked), &mut screen);
     // In this order: giving the terminal back may have to wait for it, and a signal ends that too.
     drop(screen);
     drop(feed);
@@ -196,21 +198,23 @@ fn start(
     }
 }
 
+/// Where the loop shows the model, and where a text is copied to.
+trait Output {
+    /// Draws the model; `clear`: every cell, not only those that changed.
+    fn draw(&mut self, model: &Model, clear: bool) -> io::Result<()>;
+    /// Puts `text` on the clipboard of the person who looks.
+    fn copy(&mut self, text: &str) -> io::Result<()>;
+}
+
 /// The loop: takes in what there is, and draws if something that is shown has changed.
 fn drive(
     model: &mut Model,
     messages: &Receiver<Message>,
     mut ask: impl FnMut(Ask),
-    mut draw: impl FnMut(&Model, bool) -> io::Result<()>,
+    output: &mut impl Output,
 ) -> io::Result<ExitStatus> {
     let mut pace = Pace::new(Instant::now());
-    let mut draw_now = |model: &Model, pace: &mut Pace, clear: bool| {
-        let start = Instant::now();
-        draw(model, clear)?;
-        pace.drawn(start, Instant::now(), model.rate_hz);
-        io::Result::Ok(())
-    };
-    draw_now(model, &mut pace, false)?;
+    draw(output, model, &mut pace, false)?;
     loop {
         let message = match pace.wait(Instant::now()) {
             None => messages.recv().map_err(RecvTimeoutError::from),
@@ -219,7 +223,7 @@ fn drive(
         let message = match message {
             Ok(message) => message,
             Err(RecvTimeoutError::Timeout) => {
-                draw_now(model, &mut pace, false)?;
+                draw(output, model, &mut pace, false)?;
                 continue;
             }
             // With every sender gone nothing can happen any more.
@@ -238,7 +242,7 @@ fn drive(
         for message in messages.try_iter().take(MAX_BATCH) {
             commands = commands.and(take(model, message));
         }
-        let Commands { redraw, clear, rate_hz, superblock, asks, quit } = commands;
+        let Commands { redraw, clear, rate_hz, superblock, copy, asks, quit } = commands;
         [rate_hz.map(Ask::Rate), superblock.map(Ask::Superblock)]
             .into_iter()
             .flatten()
@@ -247,12 +251,23 @@ fn drive(
         if let Some(status) = quit {
             return Ok(status);
         }
+        if let Some(text) = copy {
+            output.copy(&text)?;
+        }
         if is_urgent {
-            draw_now(model, &mut pace, clear)?;
+            draw(output, model, &mut pace, clear)?;
         } else if redraw {
             pace.want();
         }
     }
+}
+
+/// Draws now, and says so to `pace`.
+fn draw(output: &mut impl Output, model: &Model, pace: &mut Pace, clear: bool) -> io::Result<()> {
+    let start = Instant::now();
+    output.draw(model, clear)?;
+    pace.drawn(start, Instant::now(), model.rate_hz);
+    Ok(())
 }
 
 #[cfg(test)]

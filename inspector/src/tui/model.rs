@@ -7,7 +7,7 @@ use super::edge::Edge;
 use super::events::Entry;
 use super::figure::{Figure, Pane};
 use super::moments::{Moment, Moments};
-use super::screens::{heaps, large, lints, map, picker, stream};
+use super::screens::{heaps, large, lints, map, overview, picker, stream};
 use super::theme::Theme;
 
 /// The screens, with the digits that call them.
@@ -139,10 +139,12 @@ pub struct OverviewCursor {
 /// What is picked on the States screen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StatesCursor {
-    /// The edge that is picked; the log shows only its events.
+    /// The edge that is picked; the log shows only its events, here and on the Events screen.
     pub edge: Option<Edge>,
     /// The event under the cursor; `None` follows the newest.
     pub event: Option<u64>,
+    /// Rows of the log below it, if it was picked where it stood.
+    pub below: Option<u16>,
     /// Whether the log fills the screen.
     pub zoomed: bool,
 }
@@ -158,6 +160,8 @@ pub struct Model {
     pub screen: Screen,
     /// What lies over it.
     pub overlay: Overlay,
+    /// What was just done, in the footer until the next key or click.
+    pub notice: Option<String>,
     /// How the connection stands.
     pub connection: Connection,
     /// That nothing has come for long; any frame ends it.
@@ -205,6 +209,7 @@ impl Model {
             size,
             screen: Screen::Overview,
             overlay: Overlay::None,
+            notice: None,
             connection: Connection::Connecting,
             silence: None,
             live: None,
@@ -276,7 +281,9 @@ impl Model {
     pub fn figure(&self) -> Figure {
         match self.screen {
             Screen::Overview => {
-                let figures = self.overview.pane.figures();
+                let has_rounding =
+                    self.shown().is_some_and(|data| overview::rounding(data).is_some());
+                let figures = self.overview.pane.present(has_rounding);
                 figures
                     .get(self.overview.item)
                     .or(figures.last())

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::clipboard::CopyToClipboard;
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{DisableMouseCapture, EnableMouseCapture};
 use ratatui::crossterm::terminal::{
@@ -20,6 +21,7 @@ use ratatui::crossterm::terminal::{
 use ratatui::crossterm::{execute, queue};
 use ratatui::layout::Rect;
 
+use super::Output;
 use super::model::Model;
 use super::view::view;
 
@@ -65,16 +67,23 @@ impl Screen {
         let size = self.terminal.size()?;
         Ok((size.width, size.height))
     }
+}
 
-    /// Draws the model, as one update that terminals which can show at once; `clear`: every cell,
-    /// not only those that changed.
-    pub(super) fn draw(&mut self, model: &Model, clear: bool) -> io::Result<()> {
+impl Output for Screen {
+    /// As one update, which terminals that can show at once.
+    fn draw(&mut self, model: &Model, clear: bool) -> io::Result<()> {
         if clear {
             blank(&mut self.terminal)?;
         }
         queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
         self.terminal.draw(|frame| view(model, frame))?;
         execute!(self.terminal.backend_mut(), EndSynchronizedUpdate)
+    }
+
+    /// By OSC 52, which goes the way the output goes: over ssh, and through tmux if it lets programs set its
+    /// clipboard. A terminal that does not know the sequence ignores it, and answers nothing in any case.
+    fn copy(&mut self, text: &str) -> io::Result<()> {
+        execute!(self.terminal.backend_mut(), CopyToClipboard::to_clipboard_from(text))
     }
 }
 

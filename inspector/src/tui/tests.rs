@@ -18,9 +18,35 @@ fn key(code: KeyCode) -> Message {
     Message::Key(KeyEvent::new(code, KeyModifiers::NONE))
 }
 
-/// Feeds the messages one at a time, each only after the one before was taken in; how often the
-/// terminal was drawn, the rates asked for, and how it ended.
-fn drive_slowly(messages: Vec<Message>) -> (usize, Vec<Ask>, ExitStatus) {
+/// A terminal that counts.
+#[derive(Default)]
+struct Seen {
+    draws: usize,
+    copies: Vec<String>,
+}
+
+impl Output for Seen {
+    fn draw(&mut self, _: &Model, _: bool) -> io::Result<()> {
+        self.draws += 1;
+        Ok(())
+    }
+
+    fn copy(&mut self, text: &str) -> io::Result<()> {
+        self.copies.push(text.to_owned());
+        Ok(())
+    }
+}
+
+/// How often the terminal was drawn, what was copied and asked for, and how it ended.
+struct Driven {
+    draws: usize,
+    copies: Vec<String>,
+    asked: Vec<Ask>,
+    status: ExitStatus,
+}
+
+/// Feeds the messages one at a time, each only after the one before was taken in.
+fn drive_slowly(messages: Vec<Message>) -> Driven {
     let (sender, receiver) = sync_channel(0);
     let (rates, asked) = channel();
     let feeder = std::thread::spawn(move || {
@@ -32,25 +58,23 @@ fn drive_slowly(messages: Vec<Message>) -> (usize, Vec<Ask>, ExitStatus) {
             std::thread::sleep(Duration::from_millis(5));
         }
     });
-    let mut draws = 0;
+    let mut seen = Seen::default();
     let ask = |ask| {
         let _ = rates.send(ask);
     };
-    let status = drive(&mut model(), &receiver, ask, |_, _| {
-        draws += 1;
-        Ok(())
-    })
-    .expect("drawing does not fail");
+    let status = drive(&mut model(), &receiver, ask, &mut seen).expect("drawing does not fail");
     drop((receiver, rates));
     feeder.join().expect("the feeder does not panic");
-    (draws, asked.into_iter().collect(), status)
+    let asked = asked.into_iter().collect();
+    Driven { draws: seen.draws, copies: seen.copies, asked, status }
 }
 
 #[test]
 fn nothing_is_drawn_when_nothing_has_changed() {
     let quiet = || Message::Source(SourceEvent::Quiet);
     let unbound = key(KeyCode::Char('Z'));
-    let (draws, _, status) = drive_slowly(vec![quiet(), unbound, quiet(), key(KeyCode::Char('q'))]);
+    let Driven { draws, status, .. } =
+        drive_slowly(vec![quiet(), unbound, quiet(), key(KeyCode::Char('q'))]);
     assert_eq!((draws, status), (1, ExitStatus::Done), "the first picture alone");
 }
 
@@ -62,7 +86,34 @@ fn what_changes_is_drawn_and_rates_are_passed_on() {
         Message::Resize(100, 40),
         Message::Signal(15),
     ];
-    assert_eq!(drive_slowly(messages), (4, vec![Ask::Rate(8.0)], ExitStatus::Signal(15)));
+    let Driven { draws, asked, status, .. } = drive_slowly(messages);
+    assert_eq!((draws, asked, status), (4, vec![Ask::Rate(8.0)], ExitStatus::Signal(15)));
+}
+
+#[test]
+fn a_text_is_copied_once_and_shown_to_be() {
+    let failed = Message::Source(SourceEvent::Failed("no such process".to_owned()));
+    let Driven { draws, copies, .. } = drive_slowly(vec![failed, key(KeyCode::Char('y'))]);
+    assert_eq!((draws, copies), (3, vec!["no such process".to_owned()]));
+    assert!(drive_slowly(vec![key(KeyCode::Char('y'))]).copies.is_empty(), "nothing to copy");
+}
+
+/// A terminal that hangs up when it has shown a state.
+struct HangsUp {
+    draws: u64,
+    after: u64,
+}
+
+impl Output for HangsUp {
+    fn draw(&mut self, model: &Model, _: bool) -> io::Result<()> {
+        self.draws += 1;
+        let shown = model.shown().map_or(0, |data| data.picture.states);
+        if shown == self.after { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    }
+
+    fn copy(&mut self, _: &str) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[test]
@@ -81,18 +132,9 @@ fn a_flood_of_frames_is_drawn_in_the_end_and_not_frame_by_frame() {
         }
         sender
     });
-    let (mut draws, mut shown) = (0, 0);
-    let status = drive(
-        &mut model,
-        &receiver,
-        |_| {},
-        |model, _| {
-            draws += 1;
-            shown = model.shown().map_or(0, |data| data.picture.states);
-            // As the terminal that hangs up when it has shown all.
-            if shown == STATES { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
-        },
-    );
+    let mut terminal = HangsUp { draws: 0, after: STATES };
+    let status = drive(&mut model, &receiver, |_| {}, &mut terminal);
+    let draws = terminal.draws;
     assert!(status.is_err(), "the last state is drawn though nothing follows it");
     assert!(draws < STATES, "{draws} drawings of {STATES} states, several frames each");
     drop(feeder.join().expect("the feeder does not panic"));
@@ -100,11 +142,11 @@ fn a_flood_of_frames_is_drawn_in_the_end_and_not_frame_by_frame() {
 
 #[test]
 fn it_ends_when_nobody_can_say_anything_any_more() {
-    assert_eq!(drive_slowly(vec![]).2, ExitStatus::Done);
-    assert_eq!(drive_slowly(vec![Message::InputClosed]).2, ExitStatus::Done);
-    assert_eq!(drive_slowly(vec![Message::Panicked]).2, ExitStatus::Panicked);
+    assert_eq!(drive_slowly(vec![]).status, ExitStatus::Done);
+    assert_eq!(drive_slowly(vec![Message::InputClosed]).status, ExitStatus::Done);
+    assert_eq!(drive_slowly(vec![Message::Panicked]).status, ExitStatus::Panicked);
     let failed = Message::Source(SourceEvent::Failed("no such process".to_owned()));
-    let status = drive_slowly(vec![failed, key(KeyCode::Char('q'))]).2;
+    let status = drive_slowly(vec![failed, key(KeyCode::Char('q'))]).status;
     assert_eq!(status, ExitStatus::NeverConnected);
 }
 

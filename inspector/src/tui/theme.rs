@@ -7,6 +7,9 @@
 //! | FULL | `█ F` vermillion | bold | `#` |
 //! | PARTIAL | `▒ P` yellow | plain | `%` |
 //! | EMPTY | `· E` grey | dim | `.` |
+//!
+//! With high contrast everything is bright on black, what has a hue is bold, parts differ by their pattern as well, and
+//! nothing is dim.
 
 use lfalloc_protocol::message::state;
 use ratatui::style::{Color, Modifier, Style};
@@ -76,6 +79,21 @@ pub enum Hue {
 }
 
 impl Hue {
+    /// The same with high contrast: every one of them at least 7 times as bright as black, by the rule of WCAG.
+    fn bright_values(self) -> ((u8, u8, u8), u8, Color) {
+        match self {
+            Self::Orange => ((255, 190, 70), 215, Color::LightYellow),
+            Self::SkyBlue => ((95, 255, 255), 87, Color::LightCyan),
+            Self::Green => ((95, 255, 135), 84, Color::LightGreen),
+            Self::Yellow => ((255, 255, 0), 226, Color::LightYellow),
+            Self::Blue => ((135, 175, 255), 111, Color::LightCyan),
+            Self::Vermillion => ((255, 135, 95), 209, Color::LightRed),
+            Self::Purple => ((255, 135, 255), 213, Color::LightMagenta),
+            Self::PaleBlue => ((175, 215, 255), 153, Color::LightCyan),
+            Self::Grey | Self::DarkGrey | Self::Charcoal => ((255, 255, 255), 231, Color::White),
+        }
+    }
+
     /// Red, green, blue; the place in the palette of 256; the nearest of sixteen.
     fn values(self) -> ((u8, u8, u8), u8, Color) {
         match self {
@@ -184,10 +202,36 @@ impl Theme {
         self.depth != Depth::None
     }
 
+    /// Whether nothing may be dim.
+    #[must_use]
+    pub fn is_bright(&self) -> bool {
+        self.name == ThemeName::HighContrast
+    }
+
+    /// Whether hues alone tell parts of a bar apart; else patterns do, too.
+    #[must_use]
+    pub fn has_solid_hues(&self) -> bool {
+        self.colored() && !self.glyphs.ascii && !self.is_bright()
+    }
+
+    /// What is beneath everything.
+    #[must_use]
+    pub fn base(&self) -> Style {
+        let (white, black) = match self.depth {
+            _ if !self.is_bright() => return Style::new(),
+            Depth::None => return Style::new(),
+            Depth::Ansi16 => (Color::White, Color::Black),
+            Depth::Ansi256 => (Color::Indexed(231), Color::Indexed(16)),
+            Depth::True => (Color::Rgb(255, 255, 255), Color::Rgb(0, 0, 0)),
+        };
+        Style::new().fg(white).bg(black)
+    }
+
     /// A hue as the terminal can show it.
     #[must_use]
     pub fn color(&self, hue: Hue) -> Color {
-        let ((red, green, blue), indexed, named) = hue.values();
+        let values = if self.is_bright() { hue.bright_values() } else { hue.values() };
+        let ((red, green, blue), indexed, named) = values;
         // Yellow on white cannot be read: a light theme darkens the light hues.
         let light = self.name == ThemeName::Light;
         match self.depth {
@@ -207,7 +251,11 @@ impl Theme {
     /// Text in a hue; plain without colours.
     #[must_use]
     pub fn hue(&self, hue: Hue) -> Style {
-        if self.colored() { Style::new().fg(self.color(hue)) } else { Style::new() }
+        match (self.colored(), self.is_bright()) {
+            (false, _) => Style::new(),
+            (true, false) => Style::new().fg(self.color(hue)),
+            (true, true) => Style::new().fg(self.color(hue)).add_modifier(Modifier::BOLD),
+        }
     }
 
     /// A superblock state's style.
@@ -219,7 +267,7 @@ impl Theme {
             (state::PARTIAL, true) => self.hue(Hue::Yellow),
             (state::EMPTY, true) => self.hue(Hue::Grey),
             (state::ACTIVE | state::FULL, false) => Style::new().add_modifier(Modifier::BOLD),
-            (state::EMPTY, false) => Style::new().add_modifier(Modifier::DIM),
+            (state::EMPTY, false) if !self.is_bright() => Style::new().add_modifier(Modifier::DIM),
             _ => Style::new(),
         }
     }
@@ -255,6 +303,7 @@ impl Theme {
     #[must_use]
     pub fn faint(&self) -> Style {
         match self.depth {
+            _ if self.is_bright() => Style::new(),
             Depth::None => Style::new().add_modifier(Modifier::DIM),
             Depth::Ansi16 => Style::new().fg(Color::DarkGray),
             _ => self.hue(Hue::Grey),
@@ -270,7 +319,9 @@ impl Theme {
     /// What asks for attention.
     #[must_use]
     pub fn alarm(&self) -> Style {
-        if self.colored() {
+        if self.colored() && self.is_bright() {
+            self.badge(Hue::Vermillion)
+        } else if self.colored() {
             self.hue(Hue::Vermillion).add_modifier(Modifier::BOLD)
         } else {
             Style::new().add_modifier(Modifier::BOLD | Modifier::REVERSED)
@@ -294,6 +345,7 @@ impl Theme {
     pub fn badge(&self, hue: Hue) -> Style {
         if self.colored() {
             let text = match hue {
+                _ if self.is_bright() => Color::Black,
                 Hue::Blue | Hue::DarkGrey | Hue::Charcoal => Color::White,
                 _ => Color::Black,
             };
@@ -346,6 +398,42 @@ mod tests {
         all.extend(glyphs.ramp.into_iter().chain(glyphs.sorted).chain(glyphs.to.chars()));
         all.extend([glyphs.shade, glyphs.solid]);
         assert!(all.iter().all(char::is_ascii));
+    }
+
+    #[test]
+    fn high_contrast_is_bright_on_black_and_never_dim() {
+        let hues = [
+            Hue::Orange,
+            Hue::SkyBlue,
+            Hue::Green,
+            Hue::Yellow,
+            Hue::Blue,
+            Hue::Vermillion,
+            Hue::Purple,
+            Hue::Grey,
+            Hue::PaleBlue,
+            Hue::DarkGrey,
+            Hue::Charcoal,
+        ];
+        for hue in hues {
+            let ((red, green, blue), _, named) = hue.bright_values();
+            // Relative luminance, and the contrast to black.
+            let linear = |part: u8| {
+                let part = f64::from(part) / 255.0;
+                if part <= 0.04045 { part / 12.92 } else { ((part + 0.055) / 1.055).powf(2.4) }
+            };
+            let luminance = 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue);
+            assert!((luminance + 0.05) / 0.05 >= 7.0, "{hue:?}");
+            let dark = [Color::Blue, Color::LightBlue, Color::DarkGray, Color::Gray, Color::Black];
+            assert!(!dark.contains(&named), "{hue:?}");
+        }
+        for depth in [Depth::None, Depth::Ansi16, Depth::Ansi256, Depth::True] {
+            let theme = Theme::new(depth, false, ThemeName::HighContrast);
+            let mut styles: Vec<Style> = (0..5).map(|code| theme.state(code)).collect();
+            styles.extend([theme.faint(), theme.key(), theme.alarm(), theme.good()]);
+            assert!(styles.iter().all(|style| !style.add_modifier.contains(Modifier::DIM)));
+            assert_eq!(theme.base().bg.is_some(), depth != Depth::None);
+        }
     }
 
     #[test]

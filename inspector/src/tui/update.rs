@@ -2,22 +2,22 @@
 //! what is to be done outside comes back as [`Commands`].
 
 use lfalloc_protocol::message::{Hello, Kind, MAJOR, MINOR};
-use ratatui::crossterm::event::{
-    KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
-};
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseEvent};
 
 use super::class_table;
+use super::copy;
 use super::data::Data;
 use super::events;
 use super::keys::{self, Action};
 use super::model::{Connection, Frozen, Model, Overlay, Screen, Silence};
-use super::screens::{classes, explain, heaps, help, large, lints, map, picker, stream};
+use super::screens::{explain, heaps, help, large, lints, map, picker, stream};
 use super::view;
 use super::{ExitStatus, RATES_HZ};
 use crate::source::{Ask, SourceEvent};
 use crate::survey::Survey;
 
 mod cursor;
+mod mouse;
 mod past;
 
 /// What happened.
@@ -64,6 +64,8 @@ pub struct Commands {
     pub rate_hz: Option<f64>,
     /// Ask the source for a close look at this superblock.
     pub superblock: Option<u32>,
+    /// Put this text on the clipboard.
+    pub copy: Option<String>,
     /// Ask for another connection, or for the programs there are.
     pub asks: Vec<Ask>,
     /// Leave.
@@ -72,27 +74,24 @@ pub struct Commands {
 
 impl Commands {
     /// Nothing.
-    pub const NOTHING: Self = Self {
-        redraw: false,
-        clear: false,
-        rate_hz: None,
-        superblock: None,
-        asks: Vec::new(),
-        quit: None,
-    };
+    pub const NOTHING: Self = Self::redraw_if(false);
     /// Draw what has changed.
-    pub const REDRAW: Self = {
-        let mut redraw = Self::NOTHING;
-        redraw.redraw = true;
-        redraw
-    };
+    pub const REDRAW: Self = Self::redraw_if(true);
 
     fn quit(status: ExitStatus) -> Self {
         Self { quit: Some(status), ..Self::NOTHING }
     }
 
-    fn redraw_if(redraw: bool) -> Self {
-        Self { redraw, ..Self::NOTHING }
+    const fn redraw_if(redraw: bool) -> Self {
+        Self {
+            redraw,
+            clear: false,
+            rate_hz: None,
+            superblock: None,
+            copy: None,
+            asks: Vec::new(),
+            quit: None,
+        }
     }
 
     /// These, and those of a later message.
@@ -103,6 +102,7 @@ impl Commands {
             clear: self.clear || later.clear,
             rate_hz: later.rate_hz.or(self.rate_hz),
             superblock: later.superblock.or(self.superblock),
+            copy: later.copy.or(self.copy),
             asks: self.asks,
             quit: self.quit.or(later.quit),
         }
@@ -113,22 +113,33 @@ impl Commands {
 pub fn update(model: &mut Model, message: Message) -> Commands {
     match message {
         Message::Key(key) if key.kind == KeyEventKind::Release => Commands::NOTHING,
-        Message::Key(key) => on_key(model, key),
-        Message::Mouse(mouse) => on_mouse(model, mouse),
+        Message::Key(key) => {
+            let had_notice = model.notice.take().is_some();
+            let commands = on_key(model, key);
+            commands.and(Commands::redraw_if(had_notice))
+        }
+        Message::Mouse(mouse) => mouse::on_mouse(model, mouse),
         Message::Resize(columns, rows) => {
             model.size = (columns, rows);
             Commands::REDRAW
         }
         Message::Source(event) => {
+            let before = states(model);
             // Behind the list of programs nothing is seen.
-            let changed = on_source(model, event);
-            Commands::redraw_if(changed && !model.picker.open)
+            let redraw = on_source(model, event) && !model.picker.open;
+            let superblock = if states(model) == before { None } else { map::look_again(model) };
+            Commands { superblock, ..Commands::redraw_if(redraw) }
         }
         Message::Surveyed(survey) => Commands::redraw_if(picker::take(model, survey)),
         Message::Signal(number) => Commands::quit(ExitStatus::Signal(number)),
         Message::InputClosed => Commands::quit(ExitStatus::Done),
         Message::Panicked => Commands::quit(ExitStatus::Panicked),
     }
+}
+
+/// The connection, and the states it has told.
+fn states(model: &Model) -> Option<(u64, u64)> {
+    model.live.as_ref().map(|live| (live.epoch, live.picture.states))
 }
 
 /// Takes in what the source said; whether anything shown has changed.
@@ -286,6 +297,8 @@ fn perform(model: &mut Model, action: Action) -> Commands {
         Action::Back if model.picker.open && model.overlay == Overlay::None => {
             return picker::back(model);
         }
+        Action::Copy => return copy(model, copy::under_cursor(model)),
+        Action::CopyAll => return copy(model, copy::all(model)),
         Action::Back => back(model),
         Action::ScrubBack | Action::ScrubForward | Action::LeapBack | Action::LeapForward => {
             return Commands::redraw_if(past::scrub(model, action));
@@ -297,6 +310,7 @@ fn perform(model: &mut Model, action: Action) -> Commands {
         Action::Reconnect => return reconnect(model),
         _ if model.overlay != Overlay::None => scroll_overlay(model, action),
         action if model.picker.open => return picker::act(model, action),
+        Action::Open if model.screen == Screen::States => return cursor::open_states(model),
         Action::Zoom | Action::Open => match model.screen {
             Screen::Overview => model.overview.zoomed = !model.overview.zoomed,
             Screen::States => model.states.zoomed = !model.states.zoomed,
@@ -332,6 +346,16 @@ fn reconnect(model: &Model) -> Commands {
         return Commands::NOTHING;
     }
     Commands { asks: vec![Ask::Reconnect], ..Commands::NOTHING }
+}
+
+/// Says in the footer what is copied.
+fn copy(model: &mut Model, copied: Option<copy::Copied>) -> Commands {
+    let (notice, text) = match copied {
+        Some(copied) => (format!("copied: {}", copied.what), Some(copied.text)),
+        None => ("nothing to copy here".to_owned(), None),
+    };
+    model.notice = Some(notice);
+    Commands { copy: text, ..Commands::REDRAW }
 }
 
 fn show(model: &mut Model, screen: Screen) {
@@ -422,51 +446,6 @@ fn scroll_overlay(model: &mut Model, action: Action) {
         _ => *scroll,
     }
     .min(most);
-}
-
-fn on_mouse(model: &mut Model, mouse: MouseEvent) -> Commands {
-    match mouse.kind {
-        MouseEventKind::ScrollDown => perform(model, Action::Down),
-        MouseEventKind::ScrollUp => perform(model, Action::Up),
-        MouseEventKind::Down(MouseButton::Left) => {
-            if model.overlay != Overlay::None {
-                model.overlay = Overlay::None;
-                return Commands::REDRAW;
-            }
-            if model.picker.open {
-                return picker::click(model, mouse.column, mouse.row);
-            }
-            if let Some(screen) = view::tab_at(model, mouse.column, mouse.row) {
-                show(model, screen);
-                return Commands::REDRAW;
-            }
-            let (column, row) = (mouse.column, mouse.row);
-            match model.screen {
-                Screen::Classes => {}
-                Screen::Map => return map::click(model, column, row),
-                Screen::Heaps => return heaps::click(model, column, row),
-                Screen::Large => return large::click(model, column, row),
-                Screen::Events => return stream::click(model, column, row),
-                Screen::Lints => return lints::click(model, column, row),
-                Screen::Overview | Screen::States => return Commands::NOTHING,
-            }
-            let Some(hit) = classes::hit(model, mouse.column, mouse.row) else {
-                return Commands::NOTHING;
-            };
-            match hit {
-                classes::Hit::Row(class) => model.classes.selected = Some(class),
-                classes::Hit::Column(column) if model.classes.sorted_by == column => {
-                    model.classes.descending = !model.classes.descending;
-                }
-                classes::Hit::Column(column) => {
-                    model.classes.column = column;
-                    model.classes.sorted_by = column;
-                }
-            }
-            Commands::REDRAW
-        }
-        _ => Commands::NOTHING,
-    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Widget, Wrap};
 
-use super::keys;
+use super::figure::Figure;
+use super::keys::{self, Action, Binding};
 use super::model::{Connection, Model, Overlay, Screen};
 use super::screens::{
     classes, connection, explain, heaps, help, large, lints, map, overview, paint, picker, states,
@@ -43,6 +44,7 @@ fn draw(model: &Model, buf: &mut Buffer, area: Rect) {
     if area.is_empty() {
         return;
     }
+    buf.set_style(area, model.theme.base());
     if model.picker.open {
         picker::draw(buf, area, model);
         paint::line(buf, area, area.height - 1, &footer(model, area.width));
@@ -67,9 +69,9 @@ fn draw(model: &Model, buf: &mut Buffer, area: Rect) {
             }
             body = below(body, banner.len());
             match model.screen {
-                Screen::Overview => overview::draw(buf, body, model, data),
+                Screen::Overview => drop(overview::draw(buf, body, model, data)),
                 Screen::Classes => classes::draw(buf, body, model, data),
-                Screen::States => states::draw(buf, body, model, data),
+                Screen::States => drop(states::draw(buf, body, model, data)),
                 Screen::Map => map::draw(buf, body, model, data),
                 Screen::Heaps => heaps::draw(buf, body, model, data),
                 Screen::Large => large::draw(buf, body, model, data),
@@ -178,60 +180,109 @@ fn paused_word(model: &Model) -> String {
     }
 }
 
+/// What of header, tabs and footer can be pointed at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hit {
+    /// A tab.
+    Tab(Screen),
+    /// A key in the footer, or what does the same.
+    Key(Action),
+    /// A figure of the header.
+    Figure(Figure),
+}
+
+/// What of header, tabs and footer is at that cell of the terminal.
+#[must_use]
+pub fn hit(model: &Model, column: u16, row: u16) -> Option<Hit> {
+    let (width, height) = model.size;
+    if width < LEAST.0 || height < LEAST.1 {
+        return None;
+    }
+    let at = |cells: &std::ops::Range<u16>| cells.contains(&column);
+    if row == 0 {
+        header_row(model, width).into_iter().find(|item| at(&item.cells))?.hit
+    } else if row == 1 {
+        tab_row(model, width).into_iter().find(|tab| at(&tab.cells)).map(|tab| Hit::Tab(tab.screen))
+    } else if row == height - 1 && model.notice.is_none() {
+        let mut keys = footer_row(model, width).into_iter();
+        keys.find(|(_, cells)| at(cells)).map(|(binding, _)| Hit::Key(binding.action))
+    } else {
+        None
+    }
+}
+
 fn header(model: &Model, width: u16) -> Line<'static> {
+    let mut spans = Vec::new();
+    for item in header_row(model, width) {
+        spans.push(Span::raw(if spans.is_empty() { " " } else { "  " }));
+        spans.extend(item.spans);
+    }
+    Line::from(spans)
+}
+
+/// An item of the header.
+struct Item {
+    spans: Vec<Span<'static>>,
+    /// Its first cell, and the one after its last.
+    cells: std::ops::Range<u16>,
+    hit: Option<Hit>,
+}
+
+/// The items of the header that fit into that width.
+fn header_row(model: &Model, width: u16) -> Vec<Item> {
     let theme = &model.theme;
     let data = model.frozen.as_ref().map(|frozen| &frozen.data).or(model.live.as_ref());
-    let mut items: Vec<Vec<Span<'static>>> = Vec::new();
+    let mut items: Vec<(Vec<Span<'static>>, Option<Hit>)> = Vec::new();
     if let Some(data) = data {
         let name: String =
             data.picture.hello.name.chars().filter(|c| !c.is_control()).take(16).collect();
-        items.push(vec![
-            Span::styled(name, theme.strong()),
-            Span::raw(format!(" {}", data.picture.pid)),
-        ]);
+        let pid = Span::raw(format!(" {}", data.picture.pid));
+        items.push((vec![Span::styled(name, theme.strong()), pid], None));
     }
+    let freeze = Some(Hit::Key(Action::Freeze));
     let (word, style) = badge(model);
-    items.push(vec![Span::styled(format!(" {word} "), style)]);
+    items.push((vec![Span::styled(format!(" {word} "), style)], freeze));
     if let Some(frozen) = &model.frozen
         && word != paused_word(model)
     {
         let paused = if frozen.is_past { paused_word(model) } else { "PAUSED".to_owned() };
-        items.push(vec![Span::styled(format!(" {paused} "), theme.badge(Hue::Orange))]);
+        let paused = Span::styled(format!(" {paused} "), theme.badge(Hue::Orange));
+        items.push((vec![paused], freeze));
     }
     if let (Some(shown), Some(before)) = (model.shown(), model.before()) {
         let since = shown.picture.uptime_ns.abs_diff(before.picture.uptime_ns);
         let words = format!(" {} {} ", theme.glyphs.difference, format::duration(since));
-        items.push(vec![Span::styled(words, theme.badge(Hue::Blue))]);
+        let words = Span::styled(words, theme.badge(Hue::Blue));
+        items.push((vec![words], Some(Hit::Key(Action::Difference))));
     }
-    items.push(vec![Span::raw(format::hertz(model.rate_hz))]);
+    items.push((vec![Span::raw(format::hertz(model.rate_hz))], None));
     let roomy = width >= 100;
     if let Some(data) = data {
         let hello = &data.picture.hello;
         let word = if roomy { "protocol" } else { "proto" };
-        items.push(vec![Span::raw(format!("{word} {}.{}", hello.major, hello.minor))]);
+        items.push((vec![Span::raw(format!("{word} {}.{}", hello.major, hello.minor))], None));
         let drops = data.drops().saturating_add(data.picture.end.transitions_dropped);
         let style = if drops > 0 { theme.hue(Hue::Yellow) } else { Style::new() };
-        items.push(vec![Span::styled(format!("drops {}", format::count(drops)), style)]);
+        let drops = Span::styled(format!("drops {}", format::count(drops)), style);
+        items.push((vec![drops], Some(Hit::Figure(Figure::Missed))));
         let cost = overview::agent_cost(data).join(if roomy { " CPU, " } else { " " });
-        items.push(vec![Span::raw(format!("agent {cost}"))]);
+        let cost = Span::raw(format!("agent {cost}"));
+        items.push((vec![cost], Some(Hit::Figure(Figure::AgentCost))));
     }
-    let mut spans = Vec::new();
-    let mut used = 0;
     if roomy {
-        spans.push(Span::styled(" lfinspect", theme.key()));
-        used += 10;
+        items.insert(0, (vec![Span::styled("lfinspect", theme.key())], None));
     }
-    for item in items {
-        let needed: usize = item.iter().map(Span::width).sum::<usize>() + 2;
+    let mut row: Vec<Item> = Vec::new();
+    for (spans, hit) in items {
+        let from = row.last().map_or(1, |item| item.cells.end + 2);
+        let end = from + spans.iter().map(Span::width).sum::<usize>() as u16;
         // What comes first matters most: the rest is left out as a whole, not cut.
-        if used + needed > usize::from(width) + 1 {
+        if end > width {
             break;
         }
-        used += needed;
-        spans.push(Span::raw(if spans.is_empty() { " " } else { "  " }));
-        spans.extend(item);
+        row.push(Item { spans, cells: from..end, hit });
     }
-    Line::from(spans)
+    row
 }
 
 /// A tab, and how it is written.
@@ -281,18 +332,6 @@ fn tabs(model: &Model, width: u16) -> Line<'static> {
     Line::from(spans)
 }
 
-/// The tab at that cell of the terminal.
-#[must_use]
-pub fn tab_at(model: &Model, column: u16, row: u16) -> Option<Screen> {
-    if row != 1 || model.size.0 < LEAST.0 || model.size.1 < LEAST.1 {
-        return None;
-    }
-    tab_row(model, model.size.0)
-        .into_iter()
-        .find(|tab| tab.cells.contains(&column))
-        .map(|tab| tab.screen)
-}
-
 fn draw_uptime(buf: &mut Buffer, area: Rect, model: &Model) {
     let Some(data) = model.shown() else { return };
     let text = format!(
@@ -309,23 +348,35 @@ fn draw_uptime(buf: &mut Buffer, area: Rect, model: &Model) {
 
 fn footer(model: &Model, width: u16) -> Line<'static> {
     let theme = &model.theme;
+    if let Some(notice) = &model.notice {
+        return Line::styled(format!(" {notice}"), theme.good().patch(theme.strong()));
+    }
     let mut spans = vec![Span::raw(" ")];
-    let mut used = 1;
+    for (binding, _) in footer_row(model, width) {
+        spans.push(Span::styled(binding.written, theme.key()));
+        spans.push(Span::styled(format!(" {}  ", binding.word), theme.faint()));
+    }
+    Line::from(spans)
+}
+
+/// The keys of the footer that fit into that width, each with its first cell and the one after its last.
+fn footer_row(model: &Model, width: u16) -> Vec<(&'static Binding, std::ops::Range<u16>)> {
+    let mut row = Vec::new();
+    let mut from = 1;
     let bindings: Vec<_> = if model.picker.open {
         keys::picker_footer().collect()
     } else {
         keys::footer(model.screen).collect()
     };
     for binding in bindings {
-        let needed = binding.written.chars().count() + binding.word.len() + 3;
-        if used + needed > usize::from(width) + 1 {
+        let end = from + (binding.written.chars().count() + 1 + binding.word.len()) as u16;
+        if end + 1 > width {
             break;
         }
-        used += needed;
-        spans.push(Span::styled(binding.written, theme.key()));
-        spans.push(Span::styled(format!(" {}  ", binding.word), theme.faint()));
+        row.push((binding, from..end));
+        from = end + 2;
     }
-    Line::from(spans)
+    row
 }
 
 fn draw_overlay(buf: &mut Buffer, area: Rect, model: &Model) {

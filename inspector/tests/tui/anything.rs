@@ -18,6 +18,7 @@ use lfinspect::listing::{Row, Unreachable};
 use lfinspect::source::{Source, SourceEvent};
 use lfinspect::survey::{Program, Standing, Survey};
 use lfinspect::tui::ThemeName;
+use lfinspect::tui::copy;
 use lfinspect::tui::model::Model;
 use lfinspect::tui::theme::{Depth, Theme};
 use lfinspect::tui::update::{Message, update};
@@ -60,7 +61,7 @@ fn edge_u32() -> impl Strategy<Value = u32> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let keys = "qx?12345678 .,nsiev/+-hjklgG<>k0%mupppr";
+    let keys = "qx?12345678 .,nsieyYv/+-hjklgG<>k0%mubDpppr";
     let key = prop_oneof![
         8 => proptest::sample::select(keys.chars().filter(|&key| key != 'q').collect::<Vec<_>>())
             .prop_map(KeyCode::Char),
@@ -313,7 +314,10 @@ proptest! {
         let mut next = 0;
         for step in &steps {
             for message in messages(step, &events, &mut next) {
-                let _ = update(&mut model, message);
+                let copied = update(&mut model, message).copy.unwrap_or_default();
+                prop_assert!(copied.len() <= copy::MAX_BYTES, "{}", copied.len());
+                let harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
+                prop_assert!(!copied.contains(harmful), "{copied:?}");
             }
             let (width, height) = model.size;
             let buffer = draw(&model, model.size);

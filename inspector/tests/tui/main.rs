@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod anything;
+mod copying;
 mod picker;
+mod pointing;
 mod screens;
 mod stage;
 mod working;

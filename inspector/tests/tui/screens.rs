@@ -8,7 +8,10 @@
 use std::fmt::Write as _;
 
 use crate::stage::{Case, Stage, all_sizes};
+use lfinspect::tui::ThemeName;
+use lfinspect::tui::figure::Figure;
 use lfinspect::tui::theme::Depth;
+use ratatui::style::{Color, Modifier};
 
 /// Compares the picture's text with the stored one of that name.
 fn check(name: &str, case: &Case) {
@@ -26,6 +29,18 @@ fn overview() {
     }
     check("overview_occupancy_80x24", &live().keys("ll").size(80, 24));
     check("overview_explain_80x24", &live().keys("hhhx").size(80, 24));
+}
+
+#[test]
+fn rounding_is_told_where_there_are_samples_alone() {
+    let with = live().keys("G").size(80, 24).model();
+    assert_eq!(with.figure(), Figure::Rounding);
+    let without = Case::new(Stage::NoSuperblock).keys("G").size(80, 24);
+    assert_eq!(without.model().figure(), Figure::Metadata);
+    assert!(!without.text().contains("rounding"), "{}", without.text());
+    // Where it would cost a pane it goes.
+    let text = Case::new(Stage::Gone).size(80, 24).text();
+    assert!(text.contains("Worst classes") && !text.contains("rounding"), "{text}");
 }
 
 #[test]
@@ -191,6 +206,37 @@ fn styles() {
     }
     let case = Case::new(Stage::Gone).depth(Depth::Ansi256).size(80, 24);
     insta::assert_snapshot!("styles_overview_gone_256_80x24", case.styles());
+}
+
+#[test]
+fn high_contrast() {
+    for (name, depth) in [
+        ("true", Depth::True),
+        ("256", Depth::Ansi256),
+        ("16", Depth::Ansi16),
+        ("plain", Depth::None),
+    ] {
+        let case = live().theme(ThemeName::HighContrast).depth(depth).size(80, 24);
+        insta::assert_snapshot!(format!("styles_contrast_{name}_80x24"), case.styles());
+    }
+    let case = live().theme(ThemeName::HighContrast).depth(Depth::Ansi16).size(60, 15);
+    insta::assert_snapshot!("styles_contrast_map_60x15", case.clone().keys("3").styles());
+    check("overview_contrast_80x24", &case.size(80, 24));
+    for stage in Stage::ALL {
+        for keys in ["1", "2", "2\n", "3", "3\n", "4", "5n", "6", "7k", "8", "?", "x"] {
+            for depth in [Depth::None, Depth::Ansi16, Depth::Ansi256, Depth::True] {
+                let case = Case::new(stage).keys(keys).theme(ThemeName::HighContrast);
+                let buffer = case.depth(depth).size(80, 24).buffer();
+                let dim = buffer.content.iter().find(|cell| cell.modifier.contains(Modifier::DIM));
+                assert_eq!(dim, None, "{stage:?} {keys} {depth:?}");
+                // Every cell is on black, or black on something bright.
+                let unpainted = |cell: &&ratatui::buffer::Cell| {
+                    depth != Depth::None && [cell.fg, cell.bg].contains(&Color::Reset)
+                };
+                assert_eq!(buffer.content.iter().find(unpainted), None, "{stage:?} {keys}");
+            }
+        }
+    }
 }
 
 #[test]

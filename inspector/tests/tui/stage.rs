@@ -76,6 +76,7 @@ pub(crate) struct Case {
     stage: Stage,
     keys: &'static str,
     depth: Depth,
+    name: ThemeName,
     ascii: bool,
     size: (u16, u16),
 }
@@ -83,7 +84,8 @@ pub(crate) struct Case {
 impl Case {
     /// That stage, in 256 colours.
     pub(crate) fn new(stage: Stage) -> Self {
-        Self { stage, keys: "", depth: Depth::Ansi256, ascii: false, size: (80, 24) }
+        let name = ThemeName::Dark;
+        Self { stage, keys: "", depth: Depth::Ansi256, name, ascii: false, size: (80, 24) }
     }
 
     /// After these keys.
@@ -101,13 +103,19 @@ impl Case {
         Self { depth, ..self }
     }
 
+    /// In that palette.
+    pub(crate) fn theme(self, name: ThemeName) -> Self {
+        Self { name, ..self }
+    }
+
     /// On a terminal of that size.
     pub(crate) fn size(self, width: u16, height: u16) -> Self {
         Self { size: (width, height), ..self }
     }
 
-    fn model(&self) -> Model {
-        let theme = Theme::new(self.depth, self.ascii, ThemeName::Dark);
+    /// The model as the keys left it.
+    pub(crate) fn model(&self) -> Model {
+        let theme = Theme::new(self.depth, self.ascii, self.name);
         let mut model = Model::new(theme, 4.0, self.size);
         match self.stage {
             Stage::Connecting => {}

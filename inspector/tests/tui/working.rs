@@ -51,6 +51,10 @@ fn live() {
     check("map_filter_80x24", &Case::new(Stage::Live).keys("3/partial occ<50").size(80, 24));
     check("heaps_by_processor_80x24", &Case::new(Stage::Live).keys("4v").size(80, 24));
     check("events_picked_120x36", &Case::new(Stage::Live).keys("7kkk").size(120, 36));
+    for (width, height) in [(120, 36), (60, 15)] {
+        let case = Case::new(Stage::Live).keys("7nn/sb<60\n").size(width, height);
+        check(&format!("events_edge_{width}x{height}"), &case);
+    }
     check("events_filter_80x24", &Case::new(Stage::Live).keys("7/to:full").size(80, 24));
 }
 

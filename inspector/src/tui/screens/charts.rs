@@ -6,7 +6,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::Span;
 
-use super::overview::named;
+use super::overview::{Marks, named};
 use super::{paint, plot};
 use crate::format;
 use crate::picture::OCCUPANCY_STEPS;
@@ -18,11 +18,13 @@ use crate::tui::theme::{Hue, Theme};
 /// Seconds that the chart shows at least.
 const LEAST_SPAN_SECONDS: f64 = 60.0;
 
-/// What the lines mean, for the title of the pane.
+/// What the lines mean, for the title of the pane, which goes on at `place`.
 pub(super) fn fragmentation_legend(
     theme: &Theme,
     data: &Data,
     selected: Option<Figure>,
+    mut place: Rect,
+    places: &mut Marks<'_>,
 ) -> Vec<Span<'static>> {
     let picture = &data.picture;
     let marks = if theme.glyphs.ascii { ["*", "o"] } else { ["•", "○"] };
@@ -32,9 +34,16 @@ pub(super) fn fragmentation_legend(
         (Figure::Waste, "waste", picture.waste_fraction(), Hue::Orange),
     ];
     for (mark, (figure, name, share, hue)) in marks.into_iter().zip(series) {
-        spans.push(Span::styled(format!(" {mark} "), theme.hue(hue)));
-        spans.push(named(theme, figure, selected, name));
-        spans.push(Span::styled(format!(" {} ", format::percent(share)), theme.strong()));
+        let entry = [
+            Span::styled(format!(" {mark} "), theme.hue(hue)),
+            named(theme, figure, selected, name),
+            Span::styled(format!(" {} ", format::percent(share)), theme.strong()),
+        ];
+        let width = entry.iter().map(Span::width).sum::<usize>() as u16;
+        places.add(Rect { width: width.min(place.width), ..place }, figure);
+        place.x += width;
+        place.width = place.width.saturating_sub(width);
+        spans.extend(entry);
     }
     spans
 }
@@ -96,7 +105,9 @@ pub(super) fn draw_occupancy(
     theme: &Theme,
     data: &Data,
     selected: Option<Figure>,
+    marks: &mut Marks<'_>,
 ) {
+    marks.add(area, Figure::Occupancy);
     let most = data.occupancy.iter().copied().max().unwrap_or(0).max(1);
     for (row, (step, &count)) in (0..).zip(data.occupancy.iter().enumerate()) {
         let step_percent = 100 / OCCUPANCY_STEPS;

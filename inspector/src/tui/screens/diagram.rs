@@ -19,6 +19,8 @@ use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 
 use super::paint;
+use super::spots::Spots;
+use super::states::Hit;
 use crate::format;
 use crate::tui::data::Data;
 use crate::tui::edge::{Edge, EdgeCounts};
@@ -77,10 +79,20 @@ struct Canvas<'a> {
     width: u16,
     /// Cells between two boxes.
     gap: u16,
+    /// Where the edges and the boxes are.
+    spots: &'a mut Spots<Hit>,
 }
 
-/// Draws the diagram into `area`, which must be at least [`LEAST`] for all of it to be seen.
-pub fn draw(buf: &mut Buffer, area: Rect, theme: &Theme, data: &Data, emphasis: Emphasis) {
+/// Draws the diagram into `area`, which must be at least [`LEAST`] for all of it to be seen; what can be pointed at
+/// is added to `spots`.
+pub fn draw(
+    buf: &mut Buffer,
+    area: Rect,
+    theme: &Theme,
+    data: &Data,
+    emphasis: Emphasis,
+    spots: &mut Spots<Hit>,
+) {
     let gap = (area.width.saturating_sub(3 * LEAST_BOX) / 2).clamp(LEAST_GAP, MOST_GAP);
     let width = (area.width.saturating_sub(2 * gap) / 3).clamp(LEAST_BOX, MOST_BOX);
     let total = 3 * width + 2 * gap;
@@ -89,7 +101,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, theme: &Theme, data: &Data, emphasis: 
         width: total.min(area.width),
         ..area
     };
-    let mut canvas = Canvas { buf, area, theme, data, emphasis, width, gap };
+    let mut canvas = Canvas { buf, area, theme, data, emphasis, width, gap, spots };
     canvas.upper_edges();
     canvas.lower_edges();
     canvas.boxes();
@@ -157,8 +169,14 @@ impl Canvas<'_> {
         if room { rate + &total + " " } else { rate + " " }
     }
 
+    /// The edge is drawn in `width` cells from `at` on.
+    fn mark(&mut self, edge: Edge, at: (u16, u16), width: u16) {
+        self.spots.add_within(self.area, at, width, Hit::Edge(edge));
+    }
+
     fn horizontal(&mut self, edge: Edge, row: u16, (from, to): (u16, u16)) {
         let style = self.edge_style(edge);
+        self.mark(edge, (from, row), to.saturating_sub(from));
         for x in from..to {
             paint::cell(self.buf, self.area, (x, row), self.theme.glyphs.horizontal, style);
         }
@@ -173,16 +191,19 @@ impl Canvas<'_> {
         let style = self.edge_style(edge);
         for row in from..to {
             paint::cell(self.buf, self.area, (x, row), self.theme.glyphs.vertical, style);
+            self.mark(edge, (x, row), 1);
         }
     }
 
     fn put(&mut self, edge: Edge, at: (u16, u16), symbol: char) {
         let style = self.edge_style(edge);
+        self.mark(edge, at, 1);
         paint::cell(self.buf, self.area, at, symbol, style);
     }
 
     fn label(&mut self, edge: Edge, at: (u16, u16), text: &str) {
         let style = self.label_style(edge);
+        self.mark(edge, at, text.chars().count() as u16);
         paint::text(self.buf, self.area, at, text, style);
     }
 
@@ -245,6 +266,7 @@ impl Canvas<'_> {
         let rate = self.rate(Edge::PartialEmpty, self.gap);
         let at = (x + 2, below + 1);
         paint::text(self.buf, self.area, at, rate.trim_start(), style);
+        self.mark(Edge::PartialEmpty, at, rate.trim_start().chars().count() as u16);
 
         let (outer, inner) = self.feet();
         let to = self.left(state::EMPTY);
@@ -323,6 +345,9 @@ impl Canvas<'_> {
                 style = style.add_modifier(Modifier::BOLD).remove_modifier(Modifier::DIM);
             }
             self.frame((x, y), (self.width, height), style);
+            for row in y..y + height {
+                self.spots.add_within(self.area, (x, row), self.width, Hit::State(code));
+            }
             let inner = usize::from(self.width - 2);
             let mut count = format::thousands(counts[place]);
             let mut size = format::bytes(bytes[place]);

@@ -60,6 +60,7 @@ pub fn explain(figure: Figure) -> Explanation {
         | Figure::Tail
         | Figure::Unused
         | Figure::Metadata
+        | Figure::Rounding
         | Figure::Resident => explain_part(figure),
         Figure::Balance
         | Figure::Consistent
@@ -72,6 +73,17 @@ pub fn explain(figure: Figure) -> Explanation {
 }
 
 fn explain_part(figure: Figure) -> Explanation {
+    if figure == Figure::Rounding {
+        return explanation(
+            "rounding",
+            "What the live blocks are larger than what was asked for, since requests are rounded up to a size class. \
+             It is part of live.",
+            "bytes, and half the width of the 95 % interval",
+            "For each class: the mean slack of the requests that were sampled × its live blocks.",
+            "An estimate: the sample is of allocations, not of live blocks. Without samples it is not shown; \
+             of a class with a single sample no error is known, which then stands as ?.",
+        );
+    }
     let part = |title, what, how| explanation(title, what, "bytes", how, CONSISTENT);
     match figure {
         Figure::Mapped => part(

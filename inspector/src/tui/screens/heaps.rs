@@ -10,6 +10,7 @@ use ratatui::text::Line;
 use super::list::{self, Column, Row};
 use super::{map, paint};
 use crate::format;
+use crate::tui::copy;
 use crate::tui::data::Data;
 use crate::tui::figure::Figure;
 use crate::tui::glossary::Term;
@@ -41,6 +42,12 @@ const NAMES: &[&str] = &[
     "block", "heap", "active", "credits", "reserved", "free", "alloc", "frees", "refills", "dry",
     "dried",
 ];
+
+/// In what the columns are copied; `None`: as shown.
+const UNITS: [Option<&str>; COLUMNS.len()] = {
+    let (count, bytes) = (Some(""), Some("B"));
+    [bytes, count, None, count, bytes, count, count, count, count, count, count]
+};
 
 /// What `x` explains on this screen: one term for each column.
 pub const TERMS: &[Term] = &[
@@ -320,6 +327,12 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     list::draw(buf, inside(area), theme, &model.heaps.list, COLUMNS, &rows, words);
 }
 
+/// The rows shown as exact figures, and the place of the one under the cursor.
+pub(in crate::tui) fn table(model: &Model, data: &Data) -> (copy::Table, usize) {
+    let rows = rows(model, data);
+    (list::table(COLUMNS, &rows, &UNITS), model.heaps.list.position(&rows))
+}
+
 /// A key of the screen, `e` and Enter included.
 pub fn act(model: &mut Model, action: Action) -> Commands {
     let area = inside(view::body(model));
@@ -355,12 +368,16 @@ pub fn back(model: &mut Model) {
     }
 }
 
-/// A click at that cell of the terminal.
+/// A click at that cell of the terminal: picks, sorts, or opens what is picked.
 pub fn click(model: &mut Model, column: u16, row: u16) -> Commands {
     let area = inside(view::body(model));
     let Some(data) = model.shown() else { return Commands::NOTHING };
     let rows = rows(model, data);
+    let (before, sorted) = (model.heaps.list.selected, row == area.y);
     let hit = model.heaps.list.click(COLUMNS, area, (column, row), &rows);
+    if hit && !sorted && before.is_some() && model.heaps.list.selected == before {
+        return act(model, Action::Open);
+    }
     if hit { Commands::REDRAW } else { Commands::NOTHING }
 }
 

@@ -10,6 +10,7 @@ use ratatui::text::Line;
 use super::list::{self, Column, Row};
 use super::paint;
 use crate::format;
+use crate::tui::copy;
 use crate::tui::data::Data;
 use crate::tui::figure::Figure;
 use crate::tui::glossary::Term;
@@ -28,6 +29,9 @@ const COLUMNS: &[Column] = &[
 ];
 const NAMES: &[&str] = &["id", "bytes", "pages", "age"];
 const PAGE_BYTES: u64 = 4096;
+
+/// In what the columns are copied; `None`: as shown.
+const UNITS: [Option<&str>; COLUMNS.len()] = [Some(""), None, Some("B"), Some(""), Some("s"), None];
 
 /// What `x` explains on this screen: one term for each column.
 pub const TERMS: &[Term] = &[
@@ -194,6 +198,12 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     };
     let words = (nothing, "bytes>1m");
     list::draw(buf, inside(area), theme, &model.large.list, COLUMNS, &rows, words);
+}
+
+/// The rows shown as exact figures, and the place of the one under the cursor.
+pub(in crate::tui) fn table(model: &Model, data: &Data) -> (copy::Table, usize) {
+    let rows = rows(model, data);
+    (list::table(COLUMNS, &rows, &UNITS), model.large.list.position(&rows))
 }
 
 /// A key of the screen, `e` and Enter included.

@@ -46,6 +46,12 @@ fn position(model: &Model, findings: &[&Finding]) -> usize {
     selected.and_then(|lint| findings.iter().position(|f| f.lint == lint)).unwrap_or(0)
 }
 
+/// The finding under the cursor.
+pub(in crate::tui) fn under_cursor<'a>(model: &Model, data: &'a Data) -> Option<&'a Finding> {
+    let findings: Vec<&Finding> = data.lints.findings().collect();
+    findings.get(position(model, &findings)).copied()
+}
+
 /// Draws the screen.
 pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     let theme = &model.theme;
@@ -156,13 +162,16 @@ pub fn act(model: &mut Model, action: Action) -> Commands {
 /// Undoes the innermost thing that can be undone.
 pub fn back(_model: &mut Model) {}
 
-/// A click at that cell of the terminal.
+/// A click at that cell of the terminal: picks a finding, or opens what is picked.
 pub fn click(model: &mut Model, _column: u16, row: u16) -> Commands {
     let body = view::body(model);
     let Some(data) = model.shown() else { return Commands::NOTHING };
     let place = row.checked_sub(body.y + 1).map(usize::from);
     let finding = place.and_then(|place| data.lints.findings().nth(place));
     let Some(lint) = finding.map(|finding| finding.lint) else { return Commands::NOTHING };
+    if model.lints.selected == Some(lint) {
+        return act(model, Action::Open);
+    }
     model.lints.selected = Some(lint);
     Commands::REDRAW
 }

@@ -8,6 +8,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::paint;
+use crate::tui::copy;
 use crate::tui::keys::Action;
 use crate::tui::terms::Terms;
 use crate::tui::theme::Theme;
@@ -170,6 +171,28 @@ impl Cursor {
         let hit = rows.get(first + usize::from(y) - 1).filter(|_| usize::from(y) <= height);
         self.selected = hit.map(|row| row.key).or(self.selected);
         hit.is_some()
+    }
+}
+
+/// The rows as exact figures: of every column the value in the unit that `units` gives, or what is shown where it gives
+/// none.
+#[must_use]
+pub fn table(columns: &[Column], rows: &[Row], units: &[Option<&'static str>]) -> copy::Table {
+    let unit = |place: usize| units.get(place).copied().flatten();
+    let row = |row: &Row| {
+        let cell = |(place, cell): (usize, &String)| match (unit(place), row.values.get(place)) {
+            (Some(_), Some(value)) => copy::exact(*value),
+            // Without the glyphs that may stand behind it.
+            _ => cell.trim_end_matches(|c: char| !c.is_ascii() || c == ' ').to_owned(),
+        };
+        row.cells.iter().enumerate().map(cell).collect()
+    };
+    let heading = |(place, column): (usize, &Column)| {
+        copy::Heading::new(column.title, unit(place).unwrap_or_default())
+    };
+    copy::Table {
+        columns: columns.iter().enumerate().map(heading).collect(),
+        rows: rows.iter().map(row).collect(),
     }
 }
 

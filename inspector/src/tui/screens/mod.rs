@@ -18,6 +18,7 @@ pub mod paint;
 pub mod parts_bar;
 pub mod picker;
 pub mod plot;
+pub mod spots;
 pub mod states;
 pub mod stream;
 pub mod transition;

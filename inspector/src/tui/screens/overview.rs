@@ -5,8 +5,10 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
+use super::spots::{self, Spots};
 use super::{charts, lints, paint, parts_bar, plot};
 use crate::format;
+use crate::fragmentation::{self, Rounding};
 use crate::tui::class_table::{ClassTable, Column, Row};
 use crate::tui::data::Data;
 use crate::tui::figure::{Figure, Pane};
@@ -30,9 +32,13 @@ pub const HISTORY: Term = Term {
 
 /// Which panes are on screen, and where. What does not fit is shown alone when the cursor is there.
 #[must_use]
-pub fn layout(area: Rect, cursor: &OverviewCursor) -> Vec<(Pane, Rect)> {
+pub fn layout(area: Rect, cursor: &OverviewCursor, has_rounding: bool) -> Vec<(Pane, Rect)> {
     let alone = vec![(cursor.pane, area)];
-    let parts = parts_bar::height(area.width.saturating_sub(2)) + 2;
+    let mut parts = parts_bar::height(area.width.saturating_sub(2)) + 2;
+    // A line for the rounding, unless another pane had to go for it.
+    if has_rounding && area.height >= parts + 11 {
+        parts += 1;
+    }
     let at = |x: u16, y: u16, width: u16, height: u16| Rect {
         x: area.x + x,
         y: area.y + y,
@@ -71,11 +77,48 @@ pub fn layout(area: Rect, cursor: &OverviewCursor) -> Vec<(Pane, Rect)> {
     alone
 }
 
-/// Draws the screen.
-pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
-    let panes = layout(area, &model.overview);
+/// A pane, or a figure in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// The pane.
+    pub pane: Pane,
+    /// The figure; `None`: elsewhere in the pane.
+    pub figure: Option<Figure>,
+}
+
+/// What is at that cell of the terminal.
+#[must_use]
+pub fn hit(model: &Model, column: u16, row: u16) -> Option<Hit> {
+    spots::pointed_at(model, (column, row), draw)
+}
+
+/// Where the figures of a pane are drawn.
+pub(super) struct Marks<'a> {
+    spots: &'a mut Spots<Hit>,
+    pane: Pane,
+}
+
+impl Marks<'_> {
+    /// `figure` is drawn at `place`.
+    pub(super) fn add(&mut self, place: Rect, figure: Figure) {
+        self.spots.add(place, Hit { pane: self.pane, figure: Some(figure) });
+    }
+
+    /// `figure` is drawn in row `row` of `area`.
+    pub(super) fn add_row(&mut self, area: Rect, row: u16, figure: Figure) {
+        let hit = Hit { pane: self.pane, figure: Some(figure) };
+        self.spots.add_within(area, (0, row), area.width, hit);
+    }
+}
+
+/// Draws the screen; returns what can be pointed at.
+pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) -> Spots<Hit> {
+    let mut spots = Spots::default();
+    let panes = layout(area, &model.overview, rounding(data).is_some());
     let alone = panes.len() == 1;
     for (pane, area) in panes {
+        spots.add(area, Hit { pane, figure: None });
+        let mut marks = Marks { spots: &mut spots, pane };
         let focused = pane == model.overview.pane;
         let mut title = match pane {
             Pane::Worst if model.before().is_some() => "Most waste since the baseline".to_owned(),
@@ -87,11 +130,26 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
         }
         let mut title = paint::heading(&model.theme, &title, focused);
         if pane == Pane::Fragmentation {
-            title.extend(charts::fragmentation_legend(&model.theme, data, selected(model, pane)));
+            let place = Rect { x: area.x + 1 + title.width() as u16, height: 1, ..area };
+            let selected = selected(model, pane);
+            title.extend(charts::fragmentation_legend(
+                &model.theme,
+                data,
+                selected,
+                place.intersection(area),
+                &mut marks,
+            ));
         }
         let inner = paint::pane(buf, area, &model.theme, title, focused);
-        draw_pane(buf, inner, model, data, pane);
+        draw_pane(buf, inner, model, data, &mut marks);
     }
+    spots
+}
+
+/// Rounding within all live blocks; `None` without samples.
+#[must_use]
+pub fn rounding(data: &Data) -> Option<Rounding> {
+    fragmentation::total(&data.fragmentation).rounding
 }
 
 /// The figure under the cursor, if the cursor is in `pane`.
@@ -99,18 +157,19 @@ fn selected(model: &Model, pane: Pane) -> Option<Figure> {
     (model.overview.pane == pane).then(|| model.figure())
 }
 
-fn draw_pane(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, pane: Pane) {
-    let (theme, selected) = (&model.theme, selected(model, pane));
-    match pane {
+fn draw_pane(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, marks: &mut Marks<'_>) {
+    let (theme, selected) = (&model.theme, selected(model, marks.pane));
+    match marks.pane {
         Pane::Parts => {
             let before = model.before().map(|before| &before.picture);
-            parts_bar::draw(buf, area, theme, &data.picture, before, selected);
+            let pictures = (&data.picture, before);
+            parts_bar::draw(buf, area, theme, pictures, rounding(data), selected, marks);
         }
-        Pane::States => draw_states(buf, area, model, data, selected),
-        Pane::Worst => draw_worst(buf, area, model, data, selected),
-        Pane::Books => draw_books(buf, area, model, data, selected),
+        Pane::States => draw_states(buf, area, model, data, selected, marks),
+        Pane::Worst => draw_worst(buf, area, model, data, selected, marks),
+        Pane::Books => draw_books(buf, area, model, data, selected, marks),
         Pane::Fragmentation => charts::draw_fragmentation(buf, area, theme, data),
-        Pane::Occupancy => charts::draw_occupancy(buf, area, theme, data, selected),
+        Pane::Occupancy => charts::draw_occupancy(buf, area, theme, data, selected, marks),
     }
 }
 
@@ -136,7 +195,14 @@ fn label(
     [named(theme, figure, selected, name), Span::raw(padding)]
 }
 
-fn draw_states(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, selected: Option<Figure>) {
+fn draw_states(
+    buf: &mut Buffer,
+    area: Rect,
+    model: &Model,
+    data: &Data,
+    selected: Option<Figure>,
+    marks: &mut Marks<'_>,
+) {
     let theme = &model.theme;
     let before = model.before();
     let before = before.map(|then| (then.picture.superblocks_by_state(), then.bytes_by_state()));
@@ -161,6 +227,7 @@ fn draw_states(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, selecte
         spans.push(Span::raw(format!(" {size:>9}")));
         spans.push(Span::styled(format!(" {:>6}", format::percent(share)), theme.faint()));
         paint::line(buf, area, row, &Line::from(spans));
+        marks.add_row(area, row, Figure::State(code));
         row += 1;
     }
     if area.height >= 9 {
@@ -178,6 +245,7 @@ fn draw_states(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, selecte
         spans.push(Span::styled(format!("{:>7}/s", format::rate(rate)), theme.strong()));
         spans.push(Span::styled(remark, theme.faint()));
         paint::line(buf, area, row, &Line::from(spans));
+        marks.add_row(area, row, figure);
         row += 1;
     }
 }
@@ -186,8 +254,16 @@ fn per_operation(share: Option<f64>) -> String {
     share.map(|share| format!("  {:.2} in 1000", share * 1000.0)).unwrap_or_default()
 }
 
-fn draw_worst(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, selected: Option<Figure>) {
+fn draw_worst(
+    buf: &mut Buffer,
+    area: Rect,
+    model: &Model,
+    data: &Data,
+    selected: Option<Figure>,
+    marks: &mut Marks<'_>,
+) {
     let theme = &model.theme;
+    marks.add(area, Figure::ClassWaste);
     let heading = Line::from(vec![
         named(theme, Figure::ClassWaste, selected, "    block      waste"),
         Span::styled("    util   EXT%", Style::new()),
@@ -229,7 +305,14 @@ fn draw_worst(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, selected
     }
 }
 
-fn draw_books(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, selected: Option<Figure>) {
+fn draw_books(
+    buf: &mut Buffer,
+    area: Rect,
+    model: &Model,
+    data: &Data,
+    selected: Option<Figure>,
+    marks: &mut Marks<'_>,
+) {
     let theme = &model.theme;
     let end = &data.picture.end;
     let balance = data.picture.books_balance().unwrap_or(0);
@@ -276,6 +359,7 @@ fn draw_books(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, selected
         let mut spans: Vec<Span<'static>> = label(theme, figure, selected, name, 12).into();
         spans.push(Span::styled(value, style));
         paint::line(buf, area, row, &Line::from(spans));
+        marks.add_row(area, row, figure);
     }
 }
 

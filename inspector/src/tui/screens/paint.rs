@@ -46,6 +46,7 @@ pub fn popup(buf: &mut Buffer, screen: Rect, size: (u16, u16), theme: &Theme, ti
     }
     .intersection(buf.area);
     Clear.render(area, buf);
+    buf.set_style(area, theme.base());
     pane(buf, area, theme, heading(theme, title, true), true)
 }
 

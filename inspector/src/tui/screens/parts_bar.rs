@@ -6,8 +6,10 @@ use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
+use super::overview::Marks;
 use super::paint;
 use crate::format;
+use crate::fragmentation::Rounding;
 use crate::picture::{Picture, fraction};
 use crate::tui::figure::Figure;
 use crate::tui::theme::{Hue, Theme};
@@ -53,22 +55,26 @@ fn legend_columns(width: u16) -> u16 {
 }
 
 /// Draws summary, bar and legend; `selected` is the figure under the cursor, if it is here.
-pub fn draw(
+pub(super) fn draw(
     buf: &mut Buffer,
     area: Rect,
     theme: &Theme,
-    picture: &Picture,
-    before: Option<&Picture>,
+    (picture, before): (&Picture, Option<&Picture>),
+    rounding: Option<Rounding>,
     selected: Option<Figure>,
+    marks: &mut Marks<'_>,
 ) {
     let line = match before {
         None => summary(theme, picture, selected, area.width),
         Some(before) => change(theme, picture, before, selected),
     };
     paint::line(buf, area, 0, &line);
+    let mapped = line.iter().take(MAPPED_SPANS).map(Span::width).sum::<usize>() as u16;
+    marks.add_row(area, 0, Figure::Resident);
+    marks.add_row(Rect { width: mapped.min(area.width), ..area }, 0, Figure::Mapped);
     let before = before.map(|before| self::parts(&before.parts));
     let parts = parts(&picture.parts);
-    draw_bar(buf, area, theme, picture, &parts);
+    draw_bar(buf, area, theme, picture, (&parts, rounding), marks);
     let columns = legend_columns(area.width);
     // What needs most of the rows is read downwards, as a table.
     let rows = 10_u16.div_ceil(columns);
@@ -91,6 +97,14 @@ pub fn draw(
         let share = share.map_or(String::new(), format::percent);
         let line = legend(theme, part, &bytes, &share, selected == Some(part.figure));
         paint::line(buf, entry, 3 + row, &line);
+        marks.add_row(entry, 3 + row, part.figure);
+    }
+    if let Some(rounding) = rounding
+        && 3 + rows < area.height
+    {
+        let is_selected = selected == Some(Figure::Rounding);
+        paint::line(buf, area, 3 + rows, &rounding_line(theme, rounding, is_selected, area.width));
+        marks.add_row(area, 3 + rows, Figure::Rounding);
     }
 }
 
@@ -98,6 +112,9 @@ fn label(theme: &Theme, text: &str, selected: bool) -> Span<'static> {
     let style = if selected { theme.selected() } else { Style::new() };
     Span::styled(text.to_owned(), style)
 }
+
+/// Spans of the summary that tell what is mapped; the others tell what is resident.
+const MAPPED_SPANS: usize = 2;
 
 /// In `width` cells; the last words are shortened where they do not fit.
 fn summary(
@@ -159,11 +176,47 @@ fn change(
 
 fn swatch(theme: &Theme, part: &Part) -> Span<'static> {
     let fill = fill(theme, part);
-    if theme.colored() && !theme.glyphs.ascii {
+    if theme.has_solid_hues() {
         Span::styled("█", theme.hue(part.hue))
     } else {
         Span::styled(fill.to_string(), theme.hue(part.hue))
     }
+}
+
+/// Fills what is estimated to be rounding, within what is live.
+fn rounding_fill(theme: &Theme) -> char {
+    if theme.glyphs.ascii { '~' } else { '▚' }
+}
+
+/// How many of the `cells` of `live` bytes are rounding: at least one of several, if there is any.
+#[expect(clippy::cast_sign_loss, reason = "clamped to what is not negative")]
+fn rounded_cells(rounding: Rounding, live: i64, cells: u16) -> u16 {
+    let share = (rounding.bytes / (live as f64).max(1.0)).clamp(0.0, 1.0);
+    let least = u16::from(share > 0.0 && cells > 1);
+    ((share * f64::from(cells)).round() as u16).clamp(least, cells.max(least))
+}
+
+/// How much of what is live is rounding, how sure that is, and where it is known from.
+fn rounding_line(theme: &Theme, rounding: Rounding, selected: bool, width: u16) -> Line<'static> {
+    let (about, plus_minus) = if theme.glyphs.ascii { ("~", "+-") } else { ("≈", "±") };
+    let error = if rounding.error.is_finite() {
+        format::bytes(rounding.error as i64)
+    } else {
+        // Of a class with a single sample nothing is known of the error, nor of the sum.
+        "?".to_owned()
+    };
+    let text = format!(" {about} {} {plus_minus} {error}", format::bytes(rounding.bytes as i64));
+    let [long, short] = [
+        format!(", estimated from {} samples", format::thousands(rounding.samples)),
+        format!(", {} samples", format::count(rounding.samples)),
+    ];
+    let fill = Span::styled(rounding_fill(theme).to_string(), theme.hue(Hue::Green));
+    let mut spans =
+        vec![fill, Span::raw(" of live, "), label(theme, "rounding", selected), Span::raw(text)];
+    let used: usize = spans.iter().map(Span::width).sum();
+    let remark = if used + long.len() > usize::from(width) { short } else { long };
+    spans.push(Span::styled(remark, theme.faint()));
+    Line::from(spans)
 }
 
 fn fill(theme: &Theme, part: &Part) -> char {
@@ -185,7 +238,14 @@ fn legend(theme: &Theme, part: &Part, bytes: &str, share: &str, selected: bool) 
 }
 
 /// Two rows: names where they fit, shares below.
-fn draw_bar(buf: &mut Buffer, area: Rect, theme: &Theme, picture: &Picture, parts: &[Part]) {
+fn draw_bar(
+    buf: &mut Buffer,
+    area: Rect,
+    theme: &Theme,
+    picture: &Picture,
+    (parts, rounding): (&[Part], Option<Rounding>),
+    marks: &mut Marks<'_>,
+) {
     let outside = picture
         .rss_bytes
         .and_then(|rss| i64::try_from(rss).ok())
@@ -193,19 +253,38 @@ fn draw_bar(buf: &mut Buffer, area: Rect, theme: &Theme, picture: &Picture, part
     let sizes: Vec<i64> = parts.iter().map(|part| part.bytes).chain([outside]).collect();
     let mut x = 0;
     for (place, cells) in segments(&sizes, area.width).into_iter().enumerate() {
+        let segment = Rect { x: area.x + x, y: area.y + 1, width: cells, height: 2 };
+        let segment = segment.intersection(area);
         let Some(part) = parts.get(place) else {
             draw_outside(buf, area, theme, (x, cells));
+            marks.add(segment, Figure::Resident);
             break;
         };
-        let colored = theme.colored() && !theme.glyphs.ascii;
+        marks.add(segment, part.figure);
+        let colored = theme.has_solid_hues();
         let style = if colored { theme.badge(part.hue) } else { theme.hue(part.hue) };
         let symbol = if colored { ' ' } else { fill(theme, part) };
         let share = format::percent(fraction(part.bytes, picture.parts.mapped));
+        let rounded = match rounding {
+            Some(rounding) if part.figure == Figure::Live => {
+                let rounded = rounded_cells(rounding, part.bytes, cells);
+                let last = Rect { x: segment.right() - rounded.min(segment.width), ..segment };
+                marks.add(last.intersection(segment), Figure::Rounding);
+                rounded
+            }
+            _ => 0,
+        };
         for (row, words) in [(1, part.name), (2, share.as_str())] {
             for cell in x..x + cells {
                 paint::cell(buf, area, (cell, row), symbol, style);
             }
+            if part.figure == Figure::Live {
+                for cell in x + cells - rounded..x + cells {
+                    paint::cell(buf, area, (cell, row), rounding_fill(theme), style);
+                }
+            }
             let width = words.chars().count() as u16;
+            let cells = cells - rounded;
             if width + 2 <= cells {
                 let words = format!(" {words} ");
                 let style = if colored { style } else { style.add_modifier(Modifier::BOLD) };
@@ -284,6 +363,27 @@ mod tests {
         assert!(said(1023 << 20, 1000 << 10, 58).ends_with(": 1022 MiB+ untouched"));
         assert!(said(1023 << 20, 1000 << 10, 78).ends_with(": 1022 MiB or more never touched"));
         assert!(said(1023 << 10, 1023 << 20, 58).contains("outside"));
+    }
+
+    #[test]
+    fn rounding_has_a_place_within_what_is_live_and_never_more() {
+        let cells = |bytes, live, cells| {
+            rounded_cells(Rounding { samples: 9, bytes, error: 0.0 }, live, cells)
+        };
+        assert_eq!(cells(25.0, 100, 40), 10);
+        assert_eq!((cells(1e-3, 100, 40), cells(1e-3, 100, 1)), (1, 0), "seen beside the rest");
+        assert_eq!((cells(0.0, 100, 40), cells(-5.0, 100, 40)), (0, 0));
+        assert_eq!((cells(500.0, 100, 40), cells(5.0, -7, 3), cells(5.0, 9, 0)), (40, 3, 0));
+        let theme = Theme::new(Depth::None, true, ThemeName::Dark);
+        let mut rounding = Rounding { samples: 1_204, bytes: 319_488.0, error: 4096.0 };
+        let said = |rounding, width| rounding_line(&theme, rounding, false, width).to_string();
+        assert_eq!(
+            said(rounding, 78),
+            "~ of live, rounding ~ 312 KiB +- 4.00 KiB, estimated from 1,204 samples"
+        );
+        assert_eq!(said(rounding, 58), "~ of live, rounding ~ 312 KiB +- 4.00 KiB, 1204 samples");
+        rounding.error = f64::INFINITY;
+        assert!(said(rounding, 78).contains("312 KiB +- ?,"), "one sample tells no error");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
+use super::spots::{self, Spots};
 use super::{diagram, paint, transition};
 use crate::format;
 use crate::tui::data::Data;
@@ -15,11 +16,33 @@ use crate::tui::model::Model;
 /// Rows of the log that are worth a pane.
 const LEAST_LOG: u16 = 4;
 
-/// Draws the screen.
-pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
+/// What can be pointed at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hit {
+    /// An edge of the diagram: its line, its label.
+    Edge(Edge),
+    /// A state of the diagram.
+    State(u8),
+    /// Elsewhere in the diagram.
+    Diagram,
+    /// An event of the log, and how many rows are below it.
+    Event(u64, u16),
+    /// Elsewhere in the log.
+    Log,
+}
+
+/// What is at that cell of the terminal.
+#[must_use]
+pub fn hit(model: &Model, column: u16, row: u16) -> Option<Hit> {
+    spots::pointed_at(model, (column, row), draw)
+}
+
+/// Draws the screen; returns what can be pointed at.
+pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) -> Spots<Hit> {
+    let mut spots = Spots::default();
     if model.states.zoomed {
-        draw_log(buf, area, model, data);
-        return;
+        draw_log(buf, area, model, data, &mut spots);
+        return spots;
     }
     let fits = area.width >= diagram::LEAST.0 && area.height >= diagram::LEAST.1;
     let framed = fits && area.width > diagram::LEAST.0 + 2 && area.height >= diagram::HEIGHT + 10;
@@ -34,18 +57,20 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
         Rect { height: upper, ..area },
         Rect { y: area.y + upper, height: area.height - upper, ..area },
     ];
+    spots.add(above, Hit::Diagram);
     if framed {
         let title = picture_title(model, data);
         let inner = paint::pane(buf, above, &model.theme, title, true);
-        diagram::draw(buf, inner, &model.theme, data, emphasis(model));
+        diagram::draw(buf, inner, &model.theme, data, emphasis(model), &mut spots);
     } else if fits {
-        diagram::draw(buf, above, &model.theme, data, emphasis(model));
+        diagram::draw(buf, above, &model.theme, data, emphasis(model), &mut spots);
     } else {
-        draw_list(buf, above, model, data);
+        draw_list(buf, above, model, data, &mut spots);
     }
     if below.height > 0 {
-        draw_log(buf, below, model, data);
+        draw_log(buf, below, model, data, &mut spots);
     }
+    spots
 }
 
 fn picture_title(model: &Model, data: &Data) -> Line<'static> {
@@ -87,12 +112,15 @@ fn emphasis(model: &Model) -> diagram::Emphasis {
 }
 
 /// The diagram in words, for terminals that are too small to draw it.
-fn draw_list(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
+fn draw_list(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, spots: &mut Spots<Hit>) {
     let theme = &model.theme;
     let emphasis = emphasis(model);
     let counts = data.picture.superblocks_by_state();
-    let mut spans = Vec::new();
+    let mut spans: Vec<Span<'static>> = Vec::new();
     for code in [state::ACTIVE, state::FULL, state::PARTIAL, state::EMPTY] {
+        let x = spans.iter().map(Span::width).sum::<usize>() as u16;
+        // As far as the next one covers it.
+        spots.add_within(area, (x, 0), area.width.saturating_sub(x), Hit::State(code));
         spans.push(Span::styled(format!("{} ", theme.state_mark(code)), theme.state(code)));
         let count = counts[usize::from(code)];
         spans.push(Span::styled(format::thousands(count), theme.strong()));
@@ -121,6 +149,7 @@ fn draw_list(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
         spans.push(Span::raw(format!("{} ", edge.procedure())));
         spans.push(Span::styled(edge.paragraph(), theme.faint()));
         paint::line(buf, area, row, &Line::from(spans));
+        spots.add_within(area, (0, row), area.width, Hit::Edge(edge));
         if emphasis.picked == Some(edge) {
             paint::highlight(buf, area, row, theme.selected());
         } else if emphasis.event == Some(edge) {
@@ -130,11 +159,7 @@ fn draw_list(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
 }
 
 fn log_title(model: &Model, data: &Data) -> String {
-    let mut title = "Events".to_owned();
-    if let Some(edge) = model.states.edge {
-        let (from, to) = (state::name(edge.from()), state::name(edge.to()));
-        title = format!("{title} {from} {} {to}", model.theme.glyphs.to);
-    }
+    let mut title = format!("Events{}", transition::picked(&model.theme, model.states.edge));
     let lost = data.events.missed_total();
     if lost > 0 {
         title = format!("{title}, {} missed", format::count(lost));
@@ -151,14 +176,16 @@ fn log_title(model: &Model, data: &Data) -> String {
     }
 }
 
-fn draw_log(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
+fn draw_log(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, spots: &mut Spots<Hit>) {
+    spots.add(area, Hit::Log);
     let theme = &model.theme;
     let title = paint::heading(theme, &log_title(model, data), model.states.zoomed);
     let inner = paint::pane(buf, area, theme, title, model.states.zoomed);
     let log = &data.events;
     let edge = model.states.edge;
     let height = usize::from(inner.height);
-    let numbers = log.page(model.states.event, height, |entry| entry.matches(edge));
+    let numbers =
+        log.page(model.states.event, model.states.below, height, |entry| entry.matches(edge));
     if numbers.is_empty() {
         let text = match edge {
             Some(_) => "no transition along this edge yet",
@@ -167,8 +194,10 @@ fn draw_log(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
         paint::text(buf, inner, (1, 0), text, theme.faint());
         return;
     }
+    let last = numbers.len() as u16 - 1;
     for (row, (number, entry)) in (0..).zip(numbers) {
         paint::line(buf, inner, row, &transition::entry_line(theme, data, &entry, inner.width));
+        spots.add_within(inner, (0, row), inner.width, Hit::Event(number, last - row));
         if model.states.event.map(|event| event.max(log.first())) == Some(number) {
             paint::highlight(buf, inner, row, theme.selected());
         }

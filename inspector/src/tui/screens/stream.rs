@@ -38,6 +38,8 @@ pub const TERMS: &[Term] = &[Term {
 pub struct Cursor {
     /// The entry under the cursor; `None` follows the newest.
     pub event: Option<u64>,
+    /// Rows below it, if it was picked where it stood.
+    pub below: Option<u16>,
     /// Which are shown.
     pub filter: Terms,
 }
@@ -52,14 +54,21 @@ pub fn figure(model: &Model) -> Figure {
     edge.map_or(Figure::Term(&TERMS[0]), Figure::Edge)
 }
 
+/// The entry under the cursor, or the newest that is shown.
+pub(in crate::tui) fn current(model: &Model, data: &Data) -> Option<u64> {
+    let newest = || data.events.seek(u64::MAX, false, |entry| admits(model, data, entry));
+    model.stream.event.or_else(newest)
+}
+
 fn selected(model: &Model) -> Option<Entry> {
     model.shown()?.events.get(model.stream.event?).copied()
 }
 
-/// Gaps are shown whatever the filter: what is lost might have matched.
-fn admits(model: &Model, data: &Data, entry: &Entry) -> bool {
+/// The picked edge and the filter must both admit it. Gaps are shown whatever the filter: what is lost might have matched.
+pub(in crate::tui) fn admits(model: &Model, data: &Data, entry: &Entry) -> bool {
     let Entry::Transition(record) = entry else { return true };
-    if model.before().is_some_and(|before| record.uptime_ns <= before.picture.uptime_ns) {
+    let is_before = |before: &Data| record.uptime_ns <= before.picture.uptime_ns;
+    if model.before().is_some_and(is_before) || !entry.matches(model.states.edge) {
         return false;
     }
     let filter = &model.stream.filter;
@@ -95,7 +104,8 @@ fn admits(model: &Model, data: &Data, entry: &Entry) -> bool {
 
 /// The entries that are on screen, by number.
 fn on_screen(model: &Model, data: &Data, height: usize) -> Vec<(u64, Entry)> {
-    data.events.page(model.stream.event, height, |entry| admits(model, data, entry))
+    let Cursor { event, below, .. } = model.stream;
+    data.events.page(event, below, height, |entry| admits(model, data, entry))
 }
 
 /// Where the entries lie, and what is said below them.
@@ -121,9 +131,10 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
         Some(_) => "G follows the newest",
     };
     let rates = data.history.rates();
+    let edge = transition::picked(theme, model.states.edge);
+    let since = if model.before().is_some() { " since the baseline" } else { "" };
     let title = format!(
-        "{}: {} kept, {} missed, {}/s, {following}",
-        if model.before().is_some() { "Events since the baseline" } else { "Events" },
+        "Events{edge}{since}: {} kept, {} missed, {}/s, {following}",
         format::thousands(log.end() - log.first()),
         format::thousands(log.missed_total()),
         format::rate(rates.transitions)
@@ -132,10 +143,12 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     let (inner, below) = layout(area);
     let entries = on_screen(model, data, usize::from(inner.height));
     if entries.is_empty() {
-        let text = if model.stream.filter.is_idle() {
-            "no transition yet"
-        } else {
-            "no transition matches the filter (Esc clears it)"
+        let text = match model.states.edge {
+            _ if !model.stream.filter.is_idle() => {
+                "no transition matches the filter (Esc clears it)"
+            }
+            Some(_) => "no transition along this edge yet (Esc shows all)",
+            None => "no transition yet",
         };
         paint::text(buf, inner, (1, 0), text, theme.faint());
     }
@@ -179,6 +192,10 @@ pub fn act(model: &mut Model, action: Action) -> Commands {
             model.stream.event = None;
             return Commands::REDRAW;
         }
+        Action::PickEdge | Action::Right | Action::Left => {
+            model.states.edge = Edge::next(model.states.edge, action != Action::Left);
+            return Commands::REDRAW;
+        }
         Action::Filter => {
             model.stream.filter.typing = true;
             return Commands::REDRAW;
@@ -199,12 +216,12 @@ pub fn act(model: &mut Model, action: Action) -> Commands {
 
 /// Undoes the innermost thing that can be undone.
 pub fn back(model: &mut Model) {
-    if !model.stream.filter.clear() {
+    if !model.stream.filter.clear() && model.states.edge.take().is_none() {
         model.stream.event = None;
     }
 }
 
-/// A click at that cell of the terminal: picks the transition of that row.
+/// A click at that cell of the terminal: picks the transition of that row, or opens what is picked.
 pub fn click(model: &mut Model, column: u16, row: u16) -> Commands {
     let (area, _) = layout(view::body(model));
     let Some(data) = model.shown() else { return Commands::NOTHING };
@@ -212,10 +229,14 @@ pub fn click(model: &mut Model, column: u16, row: u16) -> Commands {
         return Commands::NOTHING;
     }
     let entries = on_screen(model, data, usize::from(area.height));
-    let Some((number, _)) = entries.get(usize::from(row - area.y)) else {
-        return Commands::NOTHING;
-    };
+    let row = usize::from(row - area.y);
+    let Some((number, _)) = entries.get(row) else { return Commands::NOTHING };
+    if model.stream.event == Some(*number) {
+        return act(model, Action::Open);
+    }
     model.stream.event = Some(*number);
+    // It stays under the mouse.
+    model.stream.below = Some((entries.len() - 1 - row) as u16);
     Commands::REDRAW
 }
 

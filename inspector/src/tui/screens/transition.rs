@@ -10,6 +10,15 @@ use crate::tui::edge::Edge;
 use crate::tui::events::Entry;
 use crate::tui::theme::Theme;
 
+/// What a title says of the edge to which a log is restricted; nothing without one.
+#[must_use]
+pub fn picked(theme: &Theme, edge: Option<Edge>) -> String {
+    edge.map_or_else(String::new, |edge| {
+        let (from, to) = (state::name(edge.from()), state::name(edge.to()));
+        format!(" {from} {} {to}", theme.glyphs.to)
+    })
+}
+
 /// A transition, or a gap.
 #[must_use]
 pub fn entry_line(theme: &Theme, data: &Data, entry: &Entry, width: u16) -> Line<'static> {

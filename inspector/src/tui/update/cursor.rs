@@ -1,16 +1,18 @@
 //! How the cursors of the screens move, and the single steps through the events.
 
-use super::freeze;
+use super::{Commands, freeze};
 use crate::tui::class_table::Column;
 use crate::tui::edge::Edge;
 use crate::tui::events::Entry;
 use crate::tui::keys::Action;
-use crate::tui::model::Model;
+use crate::tui::model::{Model, Screen};
+use crate::tui::screens::{map, overview};
 use crate::tui::view;
 
 pub(super) fn on_overview(model: &mut Model, action: Action) {
+    let has_rounding = model.shown().is_some_and(|data| overview::rounding(data).is_some());
     let cursor = &mut model.overview;
-    let last = cursor.pane.figures().len().saturating_sub(1);
+    let last = cursor.pane.present(has_rounding).len().saturating_sub(1);
     match action {
         Action::Up => cursor.item = cursor.item.saturating_sub(1),
         Action::Down => cursor.item = (cursor.item + 1).min(last),
@@ -73,11 +75,24 @@ pub(super) fn on_states(model: &mut Model, action: Action) {
 }
 
 fn pick_edge(model: &mut Model, forward: bool) {
-    // One place more than there are edges: no edge at all.
-    let places = Edge::ALL.len() + 1;
-    let place = model.states.edge.map_or(places - 1, Edge::index);
-    let place = (place + if forward { 1 } else { places - 1 }) % places;
-    model.states.edge = Edge::ALL.get(place).copied();
+    model.states.edge = Edge::next(model.states.edge, forward);
+}
+
+/// Enter on States: the superblock of the event under the cursor, the events of the picked edge, or else the log alone.
+pub(super) fn open_states(model: &mut Model) -> Commands {
+    let event = model.states.event.and_then(|event| model.shown()?.events.get(event));
+    if let Some(Entry::Transition(record)) = event {
+        let superblock = record.superblock;
+        model.screen = Screen::Map;
+        return map::open(model, superblock);
+    }
+    if model.states.edge.is_some() {
+        model.screen = Screen::Events;
+        model.stream.event = None;
+    } else {
+        model.states.zoomed = !model.states.zoomed;
+    }
+    Commands::REDRAW
 }
 
 /// Moves the cursor through the log that is shown; past its end it follows the newest again,

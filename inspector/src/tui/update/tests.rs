@@ -1,6 +1,8 @@
 //! Aim: messages do what the keys' table says; the view stands still while it is frozen; no order of
 //! connection events shows what was not told.
 
+use ratatui::crossterm::event::{MouseButton, MouseEventKind};
+
 use super::*;
 use crate::source::synthetic::{Synthetic, SyntheticSource};
 use crate::source::{Source, SourceEvent};
@@ -359,6 +361,51 @@ fn a_picked_edge_restricts_the_steps() {
 }
 
 #[test]
+fn one_picked_edge_restricts_the_logs_of_states_and_events() {
+    let mut bench = Bench::after(6);
+    bench.press("7n");
+    assert_eq!(bench.model.states.edge, Some(Edge::ALL[0]));
+    bench.press("n/to:full");
+    let _ = bench.key(KeyCode::Enter);
+    let edge = Edge::ActiveFull;
+    assert_eq!(bench.model.states.edge, Some(edge));
+    bench.press("kkk");
+    let event = |bench: &Bench| {
+        let number = bench.model.stream.event.expect("an event");
+        bench.live().events.get(number).copied()
+    };
+    let Some(Entry::Transition(record)) = event(&bench) else { panic!("a transition") };
+    assert_eq!(Edge::between(record.from, record.to), Some(edge));
+    let _ = bench.key(KeyCode::Esc);
+    assert_eq!((bench.model.stream.filter.text(), bench.model.states.edge), ("", Some(edge)));
+    let _ = bench.key(KeyCode::Left);
+    assert_eq!(bench.model.states.edge, Some(Edge::ALL[0]));
+    let _ = bench.key(KeyCode::Esc);
+    assert_eq!(bench.model.states.edge, None);
+    assert!(bench.model.stream.event.is_some(), "undone one after the other");
+
+    bench.press("5nn");
+    let _ = bench.key(KeyCode::Enter);
+    assert_eq!((bench.model.screen, bench.model.states.edge), (Screen::Events, Some(edge)));
+}
+
+#[test]
+fn enter_on_states_opens_the_event_the_edge_or_the_log() {
+    let mut bench = Bench::after(6);
+    bench.press("5");
+    let _ = bench.key(KeyCode::Enter);
+    assert!(bench.model.states.zoomed && bench.model.screen == Screen::States);
+    bench.press("kk");
+    let event = bench.model.states.event.expect("an event");
+    let Some(Entry::Transition(record)) = bench.live().events.get(event).copied() else {
+        panic!("a transition")
+    };
+    let asked = bench.key(KeyCode::Enter);
+    assert_eq!(asked.superblock, Some(record.superblock));
+    assert_eq!(bench.model.screen, Screen::Map);
+}
+
+#[test]
 fn events_of_a_new_connection_do_not_follow_those_of_a_frozen_one() {
     let mut bench = Bench::after(3);
     bench.press("5.");
@@ -392,6 +439,73 @@ fn the_cursor_stays_on_its_class_when_the_order_changes() {
     bench.press("gG");
     let last = bench.rows().last().map(|row| row.figures.record.class);
     assert_eq!(bench.model.classes.selected, last);
+}
+
+/// Feeds events until one more state is complete; what is asked for then.
+fn next_state(bench: &mut Bench) -> Option<u32> {
+    let before = bench.live().picture.states;
+    loop {
+        let event = bench.source.poll(Duration::ZERO);
+        let commands = bench.say(event);
+        if bench.live().picture.states > before {
+            return commands.superblock;
+        }
+        assert_eq!(commands.superblock, None, "between states nothing is asked for");
+    }
+}
+
+/// Lets the source answer.
+fn answer(bench: &mut Bench, id: u32) {
+    bench.source.request_superblock(id);
+    // What is left of the state comes first.
+    for _ in 0..3 {
+        if bench.live().detail.as_ref().is_some_and(|detail| detail.id == id) {
+            break;
+        }
+        let event = bench.source.poll(Duration::ZERO);
+        let _ = bench.say(event);
+    }
+}
+
+#[test]
+fn a_close_look_is_renewed_with_every_state_while_it_is_seen_and_live() {
+    let mut bench = Bench::after(2);
+    bench.press("3");
+    assert_eq!(next_state(&mut bench), None, "nothing is open");
+    let asked = bench.key(KeyCode::Enter).superblock;
+    let id = asked.expect("asked for");
+    assert_eq!(next_state(&mut bench), None, "one at a time");
+    assert_eq!(next_state(&mut bench), None, "one at a time, however long it takes");
+    answer(&mut bench, id);
+    assert!(bench.live().detail.is_some());
+    assert_eq!(next_state(&mut bench), Some(id), "answered: the next state asks again");
+    assert_eq!(next_state(&mut bench), None);
+
+    bench.press("1");
+    answer(&mut bench, id);
+    assert_eq!(next_state(&mut bench), None, "nobody looks");
+    bench.press("3 ");
+    assert_eq!(next_state(&mut bench), None, "frozen");
+    bench.press(" ");
+    bench.model.replay = true;
+    assert_eq!(next_state(&mut bench), None, "a recording cannot be asked");
+    bench.model.replay = false;
+    // The old look is still the last one, and the answer to what was asked for is still to come.
+    bench.model.live.as_mut().expect("live").detail = None;
+    assert_eq!(next_state(&mut bench), Some(id));
+    let _ = bench.key(KeyCode::Esc);
+    assert_eq!(next_state(&mut bench), None, "closed");
+}
+
+#[test]
+fn a_close_look_survives_a_new_connection() {
+    let mut bench = Bench::after(2);
+    bench.press("3");
+    let id = bench.key(KeyCode::Enter).superblock.expect("asked for");
+    bench.source = SyntheticSource::new(Synthetic { superblocks: 60, ..Synthetic::default() });
+    let greeting = bench.source.poll(Duration::ZERO);
+    let _ = bench.say(greeting);
+    assert_eq!(next_state(&mut bench), Some(id), "the answer went with the old connection");
 }
 
 #[test]

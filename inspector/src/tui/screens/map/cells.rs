@@ -213,7 +213,10 @@ pub(super) fn worst(members: &[Member]) -> Option<Member> {
 
 #[cfg(test)]
 mod tests {
-    //! Aim: every superblock is in exactly one cell, and the worst of a cell is what is shown.
+    //! Aim: every superblock is in exactly one cell, and the worst of a cell is what is shown. Method: any area up to
+    //! 200×60, any number of superblocks up to 100,000.
+    use proptest::prelude::*;
+
     use super::*;
 
     fn member(id: u32, state: u8, live: u16) -> Member {
@@ -240,21 +243,48 @@ mod tests {
         assert!(pinned.is_pinned() && !others[0].is_pinned() && !others[2].is_pinned());
     }
 
-    #[test]
-    fn every_member_is_in_exactly_one_cell() {
-        for (width, height) in [(1, 1), (7, 3), (80, 20)] {
-            for count in [0, 1, 20, 21, 22, 1599, 1600, 1601, 100_000] {
-                let grid = Grid::new(Rect::new(0, 0, width, height), count, false, 0);
-                let mut next = 0;
-                for row in 0..grid.rows {
-                    for column in 0..grid.columns {
-                        let range = grid.at(count, column, row);
-                        assert_eq!(range.start, next.min(count));
-                        next = range.end.max(next);
-                    }
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 192,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn every_member_is_in_exactly_one_cell_which_shows_its_worst(
+            width in 1..=200_u16,
+            height in 1..=60_u16,
+            count in prop_oneof![0..=100_usize, 0..=100_000_usize],
+            seed in any::<u32>(),
+        ) {
+            let made = |id: u32| {
+                let bits = (id ^ seed).wrapping_mul(0x9E37_79B9);
+                member(id, (bits >> 30) as u8, ((bits >> 8) % 1001) as u16)
+            };
+            let members: Vec<Member> = (0..count as u32).map(made).collect();
+            let grid = Grid::new(Rect::new(0, 0, width, height), count, false, 0);
+            let mut next = 0;
+            for row in 0..grid.rows {
+                for column in 0..grid.columns {
+                    let range = grid.at(count, column, row);
+                    // Cells follow each other without a gap, and behind the last member they are empty.
+                    prop_assert_eq!(range.start, next);
+                    next = range.end;
+                    let cell = &members[range];
+                    let shown = worst(cell);
+                    prop_assert_eq!(shown.is_none(), cell.is_empty());
+                    let Some(shown) = shown else { continue };
+                    prop_assert!(cell.contains(&shown));
+                    prop_assert!(cell.iter().all(|member| member.rank() <= shown.rank()));
+                    // What few blocks pin is never hidden by what is well used.
+                    prop_assert_eq!(
+                        cell.iter().any(|member| member.is_pinned() && member.state != state::EMPTY),
+                        shown.is_pinned() && shown.state != state::EMPTY
+                    );
                 }
-                assert_eq!(next, count, "{width}x{height}");
             }
+            prop_assert_eq!(next, count);
+            prop_assert_eq!((grid.columns, grid.rows), (usize::from(width), usize::from(height)));
         }
     }
 

@@ -24,7 +24,8 @@ const MAX_HISTORY: usize = 500;
 /// Draws the look at superblock `id`, scrolled down by `scroll` lines.
 pub(super) fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, id: u32, scroll: u16) {
     let theme = &model.theme;
-    let title = format!("Superblock #{id} (Esc closes, Enter looks again)");
+    let looks = if super::is_living(model) { ", looked at with every state" } else { "" };
+    let title = format!("Superblock #{id}{looks} (Esc closes)");
     let inner = paint::pane(buf, area, theme, paint::heading(theme, &title, true), true);
     let lines = lines(model, data, id, inner.width);
     let most = lines.len().saturating_sub(usize::from(inner.height));
@@ -56,15 +57,13 @@ pub(super) fn act(model: &mut Model, action: Action) -> Commands {
     Commands::REDRAW
 }
 
-fn lines(model: &Model, data: &Data, id: u32, width: u16) -> Vec<Line<'static>> {
+/// What is known about superblock `id`.
+pub(super) fn lines(model: &Model, data: &Data, id: u32, width: u16) -> Vec<Line<'static>> {
     let theme = &model.theme;
     let detail = data.detail.as_ref().filter(|detail| detail.id == id);
     let now = data.picture.superblocks.get(id).copied();
     // The newer reading: states go on while the close look stays as it was.
-    let record = now.or_else(|| {
-        let detail = detail?;
-        Some(Superblock::told(&detail.record?, detail.uptime_ns))
-    });
+    let record = now.or_else(|| seen(detail?));
     let history = history(data, detail, id);
     let mut lines = Vec::new();
     match record {
@@ -99,6 +98,11 @@ fn lines(model: &Model, data: &Data, id: u32, width: u16) -> Vec<Line<'static>> 
         ));
     }
     lines
+}
+
+/// The superblock as the close look saw it.
+pub(in crate::tui) fn seen(detail: &SuperblockDetail) -> Option<Superblock> {
+    Some(Superblock::told(&detail.record?, detail.uptime_ns))
 }
 
 fn facts(

@@ -17,7 +17,7 @@ use crate::tui::data::Data;
 use crate::tui::figure::Figure;
 use crate::tui::glossary::Term;
 use crate::tui::keys::Action;
-use crate::tui::model::Model;
+use crate::tui::model::{Connection, Model, Screen};
 use crate::tui::terms::Terms;
 use crate::tui::theme::{Depth, Hue, Theme};
 use crate::tui::update::Commands;
@@ -28,6 +28,7 @@ mod detail;
 
 pub use self::cells::Order;
 use self::cells::{Change, Grid, Member, members, worst};
+pub(in crate::tui) use self::detail::seen;
 
 /// Figures that the filter compares.
 const NAMES: &[&str] = &["occ", "live", "block", "class", "age", "id"];
@@ -90,6 +91,35 @@ pub struct Cursor {
     pub filter: Terms,
     /// The superblock that is looked at closely, scrolled down by so many lines.
     pub open: Option<(u32, u16)>,
+    /// The close look that was asked for last.
+    pub asked: Option<Asked>,
+}
+
+/// A close look that the program was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The superblock.
+    id: u32,
+    /// The connection it was asked on.
+    epoch: u64,
+    /// Time of the look at it that there was already.
+    before_ns: Option<u64>,
+}
+
+impl Asked {
+    fn new(data: &Data, id: u32) -> Self {
+        Self { id, epoch: data.epoch, before_ns: looked_ns(data, id) }
+    }
+
+    /// Whether the answer is still to come.
+    fn is_open(self, data: &Data) -> bool {
+        self.epoch == data.epoch && looked_ns(data, self.id) == self.before_ns
+    }
+}
+
+/// When superblock `id` was looked at closely, if it was the last that was.
+fn looked_ns(data: &Data, id: u32) -> Option<u64> {
+    data.detail.as_ref().filter(|detail| detail.id == id).map(|detail| detail.uptime_ns)
 }
 
 /// Where the parts of the screen lie: the map, and what is said about the cell.
@@ -145,6 +175,31 @@ fn shown(model: &Model, data: &Data, area: Rect) -> Shown {
         selected.and_then(|id| members.iter().position(|member| member.id == id)).unwrap_or(0);
     let grid = Grid::new(area, members.len(), model.map.zoomed, selected);
     Shown { members, selected, grid }
+}
+
+/// The superblock under the cursor, or the one that is looked at.
+pub(in crate::tui) fn under_cursor(model: &Model, data: &Data) -> Option<u32> {
+    if let Some((id, _)) = model.map.open {
+        return Some(id);
+    }
+    let ids = in_order(model, data);
+    let selected = model.map.selected.filter(|id| ids.contains(id));
+    selected.or(ids.first().copied())
+}
+
+/// The superblocks that the filter admits, in order.
+pub(in crate::tui) fn in_order(model: &Model, data: &Data) -> Vec<u32> {
+    members(&model.map, data, before(model, data)).into_iter().map(|member| member.id).collect()
+}
+
+/// The close look at `id` in lines of `width` cells.
+pub(in crate::tui) fn close_look(
+    model: &Model,
+    data: &Data,
+    id: u32,
+    width: u16,
+) -> Vec<Line<'static>> {
+    detail::lines(model, data, id, width)
 }
 
 /// Draws the screen.
@@ -220,6 +275,10 @@ fn style(theme: &Theme, member: Member) -> Style {
         return theme.faint();
     }
     match theme.depth {
+        // Nothing is dim: white, then blue, then green.
+        _ if theme.is_bright() && step == 0 => theme.base(),
+        _ if theme.is_bright() && step < 4 => theme.hue(Hue::SkyBlue),
+        Depth::Ansi16 | Depth::Ansi256 | Depth::True if theme.is_bright() => theme.hue(Hue::Green),
         Depth::True => {
             let part = |from: u8, to: u8| {
                 from + ((u16::from(to) - u16::from(from)) * step as u16 / 4) as u8
@@ -409,8 +468,33 @@ pub fn act(model: &mut Model, action: Action) -> Commands {
 pub fn open(model: &mut Model, id: u32) -> Commands {
     model.map.selected = Some(id);
     model.map.open = Some((id, 0));
-    let superblock = model.frozen.is_none().then_some(id);
-    Commands { superblock, ..Commands::REDRAW }
+    Commands { superblock: ask(model, id), ..Commands::REDRAW }
+}
+
+/// Asks for a look at `id`, unless the view stands still.
+fn ask(model: &mut Model, id: u32) -> Option<u32> {
+    if model.frozen.is_some() {
+        return None;
+    }
+    model.map.asked = model.live.as_ref().map(|live| Asked::new(live, id));
+    Some(id)
+}
+
+/// Whether what is looked at closely is looked at again with every state: nothing is shown of the past.
+#[must_use]
+pub fn is_living(model: &Model) -> bool {
+    model.frozen.is_none()
+        && !model.replay
+        && model.connection == Connection::Live
+        && model.live.as_ref().is_some_and(|live| live.picture.hello.minor >= 1)
+}
+
+/// A state has come: the superblock to ask for again, if one is looked at and no answer is due.
+pub fn look_again(model: &mut Model) -> Option<u32> {
+    let (id, _) = model.map.open.filter(|_| model.screen == Screen::Map && is_living(model))?;
+    let live = model.live.as_ref()?;
+    let waits = model.map.asked.is_some_and(|asked| asked.id == id && asked.is_open(live));
+    if waits { None } else { ask(model, id) }
 }
 
 /// Undoes the innermost thing that can be undone.
