@@ -22,18 +22,25 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::commands::SnapshotFormat;
-use crate::failure::{Failure, Outcome, is_closed_pipe};
+use crate::failure::{Failure, Outcome, is_closed_pipe, to_stdout};
 use crate::linting::Denied;
 use crate::recording::segments::Keep;
 use crate::target::{Choice, Selector};
 use crate::{commands, diff, doctor, explain, lint, process, record, recorded, tui};
+
+mod values;
+
+use self::values::{parse_from, parse_rate, parse_seconds, parse_size, parse_speed};
+
+/// What the program is called.
+const NAME: &str = "lfinspect";
 
 /// A terminal inspector for programs that run lfalloc.
 ///
 /// Without a command it opens the terminal interface on PID|NAME; without that on the one program
 /// that can be watched, or on the one you pick.
 #[derive(Debug, Parser)]
-#[command(name = "lfinspect", version, max_term_width = 100)]
+#[command(name = NAME, version, max_term_width = 100)]
 struct Arguments {
     /// Process id or name of the program to watch
     #[arg(value_name = "PID|NAME")]
@@ -205,6 +212,16 @@ enum Command {
         #[arg(value_name = "PID|NAME")]
         target: Option<String>,
     },
+    /// Print the completions of a shell: `lfinspect completions bash >> ~/.bash_completion`
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page: `lfinspect man | man -l -`
+    Man {
+        /// The page of this command
+        command: Option<String>,
+    },
     /// The program that `demo` watches
     #[cfg(feature = "demo")]
     #[command(hide = true)]
@@ -291,6 +308,12 @@ fn start(arguments: Arguments) -> Outcome<ExitCode> {
             diff::run(&before, after.as_deref(), &conditions)
         }
         Command::Explain { words } => explain::run(&words),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), NAME, &mut script);
+            print(&script)
+        }
+        Command::Man { command } => print(&manual(command.as_deref())?),
         Command::Doctor { target } => doctor::run(&chosen(&flags, target)),
         #[cfg(feature = "demo")]
         Command::Demo { pace, once } => {
@@ -304,6 +327,26 @@ fn start(arguments: Arguments) -> Outcome<ExitCode> {
             Ok(crate::demo::target::run(std::time::Duration::from_millis(pace), rounds))
         }
     }
+}
+
+fn print(text: &[u8]) -> Outcome<ExitCode> {
+    to_stdout(|stdout| Ok(stdout.write_all(text)?))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The manual page of a command, or of all.
+fn manual(command: Option<&str>) -> Outcome<Vec<u8>> {
+    let mut whole = Arguments::command();
+    whole.build();
+    let page = match command {
+        None => whole,
+        Some(name) => whole.find_subcommand(name).cloned().unwrap_or_else(|| {
+            usage(&format!("there is no command '{name}': `lfinspect --help` lists them"))
+        }),
+    };
+    let mut text = Vec::new();
+    clap_mangen::Man::new(page).render(&mut text)?;
+    Ok(text)
 }
 
 /// What a command is about that knows programs and recordings.
@@ -374,53 +417,6 @@ impl Flags {
 
 /// How long `lint` watches a program: long enough for what has to last for 3 seconds.
 const LINT_SECONDS: f64 = 4.0;
-/// The least recording: the greeting and a small state, twice.
-const LEAST_RECORDING: u64 = 64 << 10;
-
-fn parse_size(text: &str) -> Result<u64, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let scale = match text[digits..].to_ascii_lowercase().as_str() {
-        "" | "b" => Some(1),
-        "k" | "kib" => Some(1 << 10),
-        "m" | "mib" => Some(1 << 20),
-        "g" | "gib" => Some(1 << 30),
-        _ => None,
-    };
-    let bytes = text[..digits].parse::<u64>().ok().zip(scale).and_then(|(n, s)| n.checked_mul(s));
-    match bytes {
-        Some(bytes) if bytes >= LEAST_RECORDING => Ok(bytes),
-        _ => Err("a size of at least 64K, such as 64M or 1G".to_owned()),
-    }
-}
-
-fn parse_speed(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(speed) if (0.01..=1000.0).contains(&speed) => Ok(speed),
-        _ => Err("a factor, from 0.01 to 1000".to_owned()),
-    }
-}
-
-fn parse_seconds(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) if (0.1..=86_400.0).contains(&seconds) => Ok(seconds),
-        _ => Err("seconds, from 0.1 to 86400".to_owned()),
-    }
-}
-
-fn parse_from(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) if (0.0..=1e9).contains(&seconds) => Ok(seconds),
-        _ => Err("seconds, 0 or more".to_owned()),
-    }
-}
-
-fn parse_rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(rate) if tui::RATES_HZ.contains(&rate) => Ok(rate),
-        _ => Err("states a second, from 0.1 to 50".to_owned()),
-    }
-}
-
 /// Ends the program with status 2.
 fn usage(message: &str) -> ! {
     Arguments::command().error(ErrorKind::ArgumentConflict, message).exit()
