@@ -100,3 +100,47 @@ impl Source for ReplaySource {
 
     fn request_superblock(&mut self, _id: u32) {}
 }
+
+#[cfg(test)]
+mod tests {
+    //! Aim: what lies before the time to begin at is given at once, what lies behind it when it is due. Method: a recording of
+    //! a chunk a second, replayed so slowly that nothing is due while the test runs.
+    use lfalloc_protocol::message::Kind;
+
+    use super::*;
+    use crate::recording::segments::{Keep, Recorder, Written};
+    use crate::source::synthetic::{Synthetic, SyntheticSource};
+
+    /// How many of ten chunks are given before the first pause.
+    fn given(first_at: u64, from: u64) -> usize {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let mut source = SyntheticSource::new(Synthetic::default());
+        let SourceEvent::Connected(hello) = source.poll(Duration::ZERO) else {
+            panic!("a greeting comes first")
+        };
+        let mut recorder = Recorder::create(&path, &hello, 1, 1 << 20, Keep::Oldest).unwrap();
+        for second in first_at..first_at + 10 {
+            let written = recorder.write(Duration::from_secs(second), Kind::GAP, &[0; 8]).unwrap();
+            assert_eq!(written, Written::Yes);
+        }
+        recorder.finish().unwrap();
+        let recording = FileRecording::open(&path).unwrap();
+        let mut replay = ReplaySource::new(recording, 0.001, Duration::from_secs(from));
+        assert!(matches!(replay.poll(Duration::ZERO), SourceEvent::Connected(_)));
+        std::iter::from_fn(|| match replay.poll(Duration::ZERO) {
+            SourceEvent::Frame(..) => Some(()),
+            _ => None,
+        })
+        .count()
+    }
+
+    #[test]
+    fn it_begins_where_it_is_told_to() {
+        for (first_at, from, expected) in
+            [(0, 0, 1), (0, 4, 5), (0, 9, 10), (0, 100, 10), (u64::from(u32::MAX), 0, 0)]
+        {
+            assert_eq!(given(first_at, from), expected, "{first_at} {from}");
+        }
+    }
+}
