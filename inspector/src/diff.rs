@@ -59,7 +59,7 @@ const FIGURES: [(&str, Unit); 12] = [
     ("savings", Unit::Bytes),
 ];
 
-/// The figures of one state, in the order of [`FIGURES`]; `None` where there is nothing to divide by.
+/// The figures of one state, in the order in which they are printed; `None` where there is nothing to divide by.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figures {
     values: [Option<f64>; FIGURES.len()],
