@@ -14,24 +14,33 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
-use crate::failure::{Failure, Outcome, is_closed_pipe};
+use crate::commands::SnapshotFormat;
+use crate::failure::{Failure, Outcome, is_closed_pipe, to_stdout};
 use crate::linting::Denied;
+use crate::recording::segments::Keep;
 use crate::target::{Choice, Selector};
-use crate::{commands, diff, doctor, explain, lint, process, record, tui};
+use crate::{commands, diff, doctor, explain, lint, process, record, recorded, tui};
+
+mod values;
+
+use self::values::{parse_from, parse_rate, parse_seconds, parse_size, parse_speed};
+
+/// What the program is called.
+const NAME: &str = "lfinspect";
 
 /// A terminal inspector for programs that run lfalloc.
 ///
 /// Without a command it opens the terminal interface on PID|NAME; without that on the one program
 /// that can be watched, or on the one you pick.
 #[derive(Debug, Parser)]
-#[command(name = "lfinspect", version, max_term_width = 100)]
+#[command(name = NAME, version, max_term_width = 100)]
 struct Arguments {
     /// Process id or name of the program to watch
     #[arg(value_name = "PID|NAME")]
@@ -120,8 +129,8 @@ enum Command {
     },
     /// Print one page about a program; it is watched for a quarter of a second, for the rates
     Top {
-        /// Process id or name
-        #[arg(value_name = "PID|NAME")]
+        /// Process id or name, or a recording: its last state
+        #[arg(value_name = "PID|NAME|FILE")]
         target: Option<String>,
         /// One page of text (this is also what happens without it)
         #[arg(long, conflicts_with = "json")]
@@ -130,14 +139,17 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Write everything about one instant as JSON
+    /// Write everything about one instant, as JSON or as a recording of one state
     Snapshot {
-        /// Process id or name
-        #[arg(value_name = "PID|NAME")]
+        /// Process id or name, or a recording: its last state
+        #[arg(value_name = "PID|NAME|FILE")]
         target: Option<String>,
         /// Write to this file, whole or not at all, instead of standard output
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
+        /// JSON, but for a FILE.lfrec a recording
+        #[arg(long, value_name = "FORMAT")]
+        format: Option<SnapshotFormat>,
     },
     /// Watch a built-in program that walks through every state of a superblock
     #[cfg(feature = "demo")]
@@ -157,9 +169,12 @@ enum Command {
         /// The file to write; it must not exist yet
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
-        /// End before the file becomes larger than this, such as 64M or 1G
+        /// Keep no more than this, such as 64M or 1G: at least the newest half of it, the older half in FILE.1
         #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = parse_size)]
         max_size: u64,
+        /// End at --max-size, instead of dropping what is older
+        #[arg(long)]
+        stop_at_limit: bool,
         /// End after so many seconds
         #[arg(long = "for", value_name = "SECONDS", value_parser = parse_seconds)]
         seconds: Option<f64>,
@@ -171,29 +186,32 @@ enum Command {
         /// Seconds of the recording in a second
         #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = parse_speed)]
         speed: f64,
+        /// Begin so many seconds later
+        #[arg(long, value_name = "SECONDS", default_value_t = 0.0, value_parser = parse_from)]
+        from: f64,
     },
-    /// Watch a program and tell what is amiss; fails with status 3 if a denied lint was found
+    /// Watch a program, or read a recording, and tell what is amiss; status 3 if a denied lint was found
     #[command(after_help = format!("Lints; each must last for 3 seconds:\n{}", lint::listed()))]
     Lint {
-        /// Process id or name
-        #[arg(value_name = "PID|NAME")]
+        /// Process id or name, or a recording: what was amiss at any time of it
+        #[arg(value_name = "PID|NAME|FILE")]
         target: Option<String>,
         /// Fail with status 3 if this lint, or `all`, is found; may be given several times
         #[arg(long, value_name = "LINT")]
         deny: Vec<String>,
-        /// How long to watch; a finding must last for 3 seconds
-        #[arg(long = "for", value_name = "SECONDS", default_value_t = 4.0, value_parser = parse_seconds)]
-        seconds: f64,
+        /// How long to watch a program [default: 4]
+        #[arg(long = "for", value_name = "SECONDS", value_parser = parse_seconds)]
+        seconds: Option<f64>,
         /// One line of JSON
         #[arg(long)]
         json: bool,
     },
-    /// Compare two snapshots; fails with status 3 if a condition is met
+    /// Compare two snapshots or recordings; fails with status 3 if a condition is met
     Diff {
-        /// A snapshot
+        /// A snapshot, or a recording: its last state
         before: PathBuf,
-        /// A later one
-        after: PathBuf,
+        /// A later one; without it the first and the last state of the recording BEFORE are compared
+        after: Option<PathBuf>,
         /// Fail with status 3 if this holds, such as 'external>30%', 'mapped>+10%', 'pinned>+100'
         #[arg(long, value_name = "CONDITION")]
         fail_if: Vec<String>,
@@ -209,6 +227,16 @@ enum Command {
         /// Process id or name
         #[arg(value_name = "PID|NAME")]
         target: Option<String>,
+    },
+    /// Print the completions of a shell: `lfinspect completions bash >> ~/.bash_completion`
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page: `lfinspect man | man -l -`
+    Man {
+        /// The page of this command
+        command: Option<String>,
     },
     /// The program that `demo` watches
     #[cfg(feature = "demo")]
@@ -259,30 +287,55 @@ fn start(arguments: Arguments) -> Outcome<ExitCode> {
             usage("--wait needs the PID or NAME of the program to wait for")
         }
         Command::Attach { target, stay } => commands::attach(&flags, &chosen(&flags, target), stay),
-        Command::Top { target, once: _, json } => {
-            commands::top(&flags, &chosen(&flags, target), json)
+        Command::Top { target, once: _, json } => match subject(&flags, target) {
+            Subject::Recording(path) => recorded::top(&flags, &path, json),
+            Subject::Program(choice) => commands::top(&flags, &choice, json),
+        },
+        Command::Snapshot { target, output, format } => {
+            let output = output.as_deref();
+            let format = SnapshotFormat::chosen(format, output);
+            match subject(&flags, target) {
+                Subject::Recording(path) => recorded::snapshot(&path, output, format),
+                Subject::Program(choice) => {
+                    commands::take_snapshot(&flags, &choice, output, format)
+                }
+            }
         }
-        Command::Snapshot { target, output } => {
-            commands::take_snapshot(&flags, &chosen(&flags, target), output.as_deref())
-        }
-        Command::Record { target, output, max_size, seconds } => {
+        Command::Record { target, output, max_size, stop_at_limit, seconds } => {
             let time = seconds.map(std::time::Duration::from_secs_f64);
-            let limits = record::Limits { bytes: max_size, time };
+            let keep = if stop_at_limit { Keep::Oldest } else { Keep::Newest };
+            let limits = record::Limits { bytes: max_size, keep, time };
             commands::record(&flags, &chosen(&flags, target), &output, limits)
         }
-        Command::Replay { file, speed } => record::replay(&flags, &file, speed),
+        Command::Replay { file, speed, from } => {
+            record::replay(&flags, &file, speed, std::time::Duration::from_secs_f64(from))
+        }
         Command::Lint { target, deny, seconds, json } => {
             let denied = Denied::parse(&deny).unwrap_or_else(|message| usage(&message));
-            let time = std::time::Duration::from_secs_f64(seconds);
-            commands::lint(&flags, &chosen(&flags, target), time, &denied, json)
+            match (subject(&flags, target), seconds) {
+                (Subject::Recording(path), None) => recorded::lint(&path, &denied, json),
+                (Subject::Recording(_), Some(_)) => {
+                    usage("--for says how long to watch a program; a recording is read whole")
+                }
+                (Subject::Program(choice), seconds) => {
+                    let time = std::time::Duration::from_secs_f64(seconds.unwrap_or(LINT_SECONDS));
+                    commands::lint(&flags, &choice, time, &denied, json)
+                }
+            }
         }
         Command::Diff { before, after, fail_if } => {
             let conditions: Result<Vec<_>, _> =
                 fail_if.iter().map(|text| diff::Condition::parse(text)).collect();
             let conditions = conditions.unwrap_or_else(|message| usage(&message));
-            diff::run(&before, &after, &conditions)
+            diff::run(&before, after.as_deref(), &conditions)
         }
         Command::Explain { words } => explain::run(&words),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), NAME, &mut script);
+            print(&script)
+        }
+        Command::Man { command } => print(&manual(command.as_deref())?),
         Command::Doctor { target } => doctor::run(&chosen(&flags, target)),
         #[cfg(feature = "demo")]
         Command::Demo { pace, once } => {
@@ -298,9 +351,49 @@ fn start(arguments: Arguments) -> Outcome<ExitCode> {
     }
 }
 
-/// Who is meant; together with `--socket` that would be said twice.
+fn print(text: &[u8]) -> Outcome<ExitCode> {
+    to_stdout(|stdout| Ok(stdout.write_all(text)?))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The manual page of a command, or of all.
+fn manual(command: Option<&str>) -> Outcome<Vec<u8>> {
+    let mut whole = Arguments::command();
+    whole.build();
+    let page = match command {
+        None => whole,
+        Some(name) => whole.find_subcommand(name).cloned().unwrap_or_else(|| {
+            usage(&format!("there is no command '{name}': `lfinspect --help` lists them"))
+        }),
+    };
+    let mut text = Vec::new();
+    clap_mangen::Man::new(page).render(&mut text)?;
+    Ok(text)
+}
+
+/// What a command is about that knows programs and recordings.
+enum Subject {
+    Program(Choice),
+    Recording(PathBuf),
+}
+
+/// What is meant.
+fn subject(flags: &Flags, target: Option<String>) -> Subject {
+    match target {
+        Some(target) if flags.socket.is_none() && recorded::is_meant(&target) => {
+            Subject::Recording(target.into())
+        }
+        target => Subject::Program(chosen(flags, target)),
+    }
+}
+
+/// Which program is meant; together with `--socket` that would be said twice.
 fn chosen(flags: &Flags, target: Option<String>) -> Choice {
     match (target, &flags.socket) {
+        (Some(target), None) if recorded::is_recording(Path::new(&target)) => usage(&format!(
+            "'{0}' is a recording, and a program is meant: `lfinspect replay {0}` shows it",
+            process::printable(&target)
+        )),
         (Some(target), Some(_)) => {
             usage(&format!("--socket already says which program to watch: leave out '{target}'"))
         }
@@ -345,46 +438,8 @@ impl Flags {
     }
 }
 
-/// The least recording: the greeting and a small state.
-const LEAST_RECORDING: u64 = 64 << 10;
-
-fn parse_size(text: &str) -> Result<u64, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let scale = match text[digits..].to_ascii_lowercase().as_str() {
-        "" | "b" => Some(1),
-        "k" | "kib" => Some(1 << 10),
-        "m" | "mib" => Some(1 << 20),
-        "g" | "gib" => Some(1 << 30),
-        _ => None,
-    };
-    let bytes = text[..digits].parse::<u64>().ok().zip(scale).and_then(|(n, s)| n.checked_mul(s));
-    match bytes {
-        Some(bytes) if bytes >= LEAST_RECORDING => Ok(bytes),
-        _ => Err("a size of at least 64K, such as 64M or 1G".to_owned()),
-    }
-}
-
-fn parse_speed(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(speed) if (0.01..=1000.0).contains(&speed) => Ok(speed),
-        _ => Err("a factor, from 0.01 to 1000".to_owned()),
-    }
-}
-
-fn parse_seconds(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) if (0.1..=86_400.0).contains(&seconds) => Ok(seconds),
-        _ => Err("seconds, from 0.1 to 86400".to_owned()),
-    }
-}
-
-fn parse_rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(rate) if tui::RATES_HZ.contains(&rate) => Ok(rate),
-        _ => Err("states a second, from 0.1 to 50".to_owned()),
-    }
-}
-
+/// How long `lint` watches a program: long enough for what has to last for 3 seconds.
+const LINT_SECONDS: f64 = 4.0;
 /// Ends the program with status 2.
 fn usage(message: &str) -> ! {
     Arguments::command().error(ErrorKind::ArgumentConflict, message).exit()

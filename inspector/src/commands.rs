@@ -14,15 +14,16 @@ use crate::cli::{Flags, Stay};
 use crate::connect::{ConnectError, Connection};
 use crate::discover::Candidate;
 use crate::failure::{Failure, Outcome, to_stdout};
-use crate::linting::{self, Denied};
+use crate::linting::{self, Denied, Raised};
 use crate::listing::Listing;
-use crate::record;
+use crate::picture::Picture;
 use crate::report::Watched;
 use crate::seek::Whom;
 use crate::snapshot::{self, Snapshot};
 use crate::source::following::FollowingSource;
 use crate::target::{self, Choice};
 use crate::tui::{self, Begin};
+use crate::{record, recorded, recording};
 
 /// Prints the programs that can be watched.
 pub(crate) fn list(choice: &Choice, json: bool) -> Outcome<ExitCode> {
@@ -102,7 +103,12 @@ pub(crate) fn lint(
     };
     let data =
         linting::watch(&mut connection, time).map_err(|error| explained(&connection, &error))?;
-    linting::report(&data, time, denied, json)
+    let raised: Vec<Raised> = data
+        .lints
+        .raised()
+        .map(|finding| Raised { finding: finding.clone(), when: None })
+        .collect();
+    linting::report(&data.picture, &raised, time, denied, json)
 }
 
 /// Prints one page, or one line of JSON.
@@ -116,8 +122,13 @@ pub(crate) fn top(flags: &Flags, choice: &Choice, json: bool) -> Outcome<ExitCod
     }
     let picture = snapshot::settled_state(&mut connection, snapshot::ATTEMPTS)
         .map_err(|error| explained(&connection, &error))?;
-    print_json_line(&Top::of(Snapshot::of(&picture)))?;
+    print_top(&picture, None)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The line of `top --json`; `recorded` where it is of a recording.
+pub(crate) fn print_top(picture: &Picture, recorded: Option<recorded::Note>) -> Outcome<()> {
+    print_json_line(&Top::of(Snapshot::of(picture), recorded))
 }
 
 /// What `top --json` prints: a snapshot without its lists of heaps, superblocks and large blocks.
@@ -130,10 +141,12 @@ struct Top {
     transitions: snapshot::Transitions,
     in_hand: u64,
     consistent: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recorded: Option<recorded::Note>,
 }
 
 impl Top {
-    fn of(snapshot: Snapshot) -> Self {
+    fn of(snapshot: Snapshot, recorded: Option<recorded::Note>) -> Self {
         Self {
             schema: "lfalloc-top/1",
             process: snapshot.process,
@@ -142,7 +155,25 @@ impl Top {
             transitions: snapshot.transitions,
             in_hand: snapshot.in_hand,
             consistent: snapshot.consistent,
+            recorded,
         }
+    }
+}
+
+/// How a snapshot is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SnapshotFormat {
+    /// The documented schema
+    Json,
+    /// A recording of one state, for `replay`, `top`, `snapshot` and `diff`
+    Recording,
+}
+
+impl SnapshotFormat {
+    /// The one that was asked for, or that the name of the file asks for.
+    pub(crate) fn chosen(asked: Option<Self>, output: Option<&Path>) -> Self {
+        let is_recording = output.is_some_and(recorded::is_named_so);
+        asked.unwrap_or(if is_recording { Self::Recording } else { Self::Json })
     }
 }
 
@@ -151,6 +182,7 @@ pub(crate) fn take_snapshot(
     flags: &Flags,
     choice: &Choice,
     output: Option<&Path>,
+    format: SnapshotFormat,
 ) -> Outcome<ExitCode> {
     let mut connection = match connect(flags, choice)? {
         Ok(connection) => connection,
@@ -158,21 +190,37 @@ pub(crate) fn take_snapshot(
     };
     let picture = snapshot::settled_state(&mut connection, snapshot::ATTEMPTS)
         .map_err(|error| explained(&connection, &error))?;
-    let document = Snapshot::of(&picture);
-    match output {
-        Some(path) if path.as_os_str() != "-" => snapshot::save(path, &document)?,
-        _ => to_stdout(|stdout| snapshot::write_json(stdout, &document))?,
-    }
-    if !document.consistent {
+    write_snapshot(&picture, record::unix_ns(), output, format)?;
+    if !picture.end.consistent {
         let _ = writeln!(
             io::stderr(),
             "lfinspect: note: pid {} went on while it was read (or held something in hand), {} times; \
              the snapshot says \"consistent\": false",
-            document.process.pid,
+            picture.pid,
             snapshot::ATTEMPTS
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes `picture`, which was taken at `unix_ns`, to `output` or to standard output.
+pub(crate) fn write_snapshot(
+    picture: &Picture,
+    unix_ns: u64,
+    output: Option<&Path>,
+    format: SnapshotFormat,
+) -> Outcome<()> {
+    let write = |out: &mut dyn io::Write| match format {
+        SnapshotFormat::Json => snapshot::write_json(out, &Snapshot::of(picture)),
+        SnapshotFormat::Recording => Ok(recording::state::write(picture, unix_ns, out)?),
+    };
+    match output.filter(|path| path.as_os_str() != "-") {
+        Some(path) => snapshot::save(path, write),
+        None if format == SnapshotFormat::Recording && io::stdout().is_terminal() => {
+            Err(Failure::new("a recording is not for a terminal: name a file, -o FILE").into())
+        }
+        None => to_stdout(write),
+    }
 }
 
 /// What a choice leads to.

@@ -157,6 +157,25 @@ pub fn instant(uptime_ns: u64) -> String {
     format!("{}.{:06}", uptime_ns / 1_000_000_000, uptime_ns / 1_000 % 1_000_000)
 }
 
+/// `2026-11-25 17:40:13 UTC`, of nanoseconds since 1970.
+#[must_use]
+pub fn utc(unix_ns: u64) -> String {
+    const DAY_S: u64 = 86_400;
+    let seconds = unix_ns / 1_000_000_000;
+    let (days, second) = (seconds / DAY_S, seconds % DAY_S);
+    // Years of 12 months from March on, so that a leap day is the last of its year; day 0 is the 1st of March of year 0.
+    let day = days + 719_468;
+    let (era, of_era) = (day / 146_097, day % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * of_year + 2) / 153;
+    let day_of_month = of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year}-{month:02}-{day_of_month:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
 #[cfg(test)]
 mod tests {
     //! Aim: no figure is wider than its column, and rounding never shows a wrong unit.
@@ -222,5 +241,20 @@ mod tests {
         assert_eq!(duration(245_000_000_000), "4m05s");
         assert_eq!(duration(7_380_000_000_000), "2h03m");
         assert_eq!(instant(12_345_678_901), "12.345678");
+    }
+
+    #[test]
+    fn dates_know_leap_years() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59:59 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (951_868_800, "2000-03-01 00:00:00 UTC"),
+            (1_700_000_000, "2023-11-14 22:13:20 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+            (u64::MAX / 1_000_000_000, "2554-07-21 23:34:33 UTC"),
+        ] {
+            assert_eq!(utc(seconds * 1_000_000_000), text);
+        }
     }
 }

@@ -81,7 +81,7 @@ impl Fragmentation {
         self.savings_bytes = self.savings_bytes.saturating_add(other.savings_bytes);
         if let Some(more) = other.rounding {
             let sum = self.rounding.get_or_insert(Rounding { samples: 0, bytes: 0.0, error: 0.0 });
-            sum.samples += more.samples;
+            sum.samples = sum.samples.saturating_add(more.samples);
             sum.bytes += more.bytes;
             // Errors of classes are independent of each other.
             sum.error = sum.error.hypot(more.error);
@@ -254,6 +254,21 @@ mod tests {
         assert!(by_class(&picture)[0].rounding.expect("one sample").error.is_infinite());
         picture.samples = vec![sample(0, 0, 0)];
         assert_eq!(by_class(&picture)[0].rounding, None);
+    }
+
+    #[test]
+    fn figures_at_the_ends_of_their_ranges_are_summed() {
+        let mut picture = picture();
+        picture.hello.classes = vec![picture.hello.classes[0]; 2];
+        let sample = |class| SizeSample {
+            class,
+            samples: u64::MAX,
+            slack_sum: u64::MAX,
+            slack_squares: u64::MAX,
+        };
+        picture.samples = vec![sample(0), sample(1)];
+        let sum = total(&by_class(&picture));
+        assert_eq!(sum.rounding.expect("samples").samples, u64::MAX);
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub mod connect;
 mod connect_error;
 #[cfg(feature = "demo")]
 pub mod demo;
-mod diff;
+pub mod diff;
 pub mod discover;
 pub mod doctor;
 mod explain;
@@ -26,6 +26,7 @@ pub mod listing;
 pub mod picture;
 pub mod process;
 mod record;
+mod recorded;
 pub mod recording;
 pub mod report;
 pub mod seek;

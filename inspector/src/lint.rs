@@ -262,7 +262,7 @@ fn conditions(picture: &Picture, classes: &[Fragmentation], idle: &[bool]) -> Ve
         .zip(idle)
         .map(|(class, idle)| if *idle { class.bytes_of(class.record.free_blocks) } else { 0 })
         .collect();
-    let bytes: i64 = free_idle.iter().sum();
+    let bytes = free_idle.iter().fold(0_i64, |sum, bytes| sum.saturating_add(*bytes));
     if bytes >= 8 * MIB && bytes >= mapped / 10 {
         let worst = places(free_idle.iter().copied());
         let evidence = format!(
@@ -468,6 +468,17 @@ mod tests {
         };
         assert_eq!(found(move_parts(|picture| &mut picture.parts.empty)), [Lint::EmptyHoard]);
         assert_eq!(found(move_parts(|picture| &mut picture.parts.cached)), [Lint::CacheHeavy]);
+    }
+
+    #[test]
+    fn figures_at_the_ends_of_their_ranges_are_summed() {
+        let (mut watch, mut picture) = (Watch::default(), picture());
+        let record = |class| ClassRecord { class, free_blocks: i64::MAX, ..ClassRecord::default() };
+        picture.classes = (0..3).map(record).collect();
+        look(&mut watch, &mut picture, 1);
+        // Idle from now on: the free bytes of all three are summed.
+        let found = look(&mut watch, &mut picture, 20);
+        assert_eq!(found, [(Lint::IdlePartialList, false)]);
     }
 
     #[test]

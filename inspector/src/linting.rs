@@ -9,6 +9,7 @@ use crate::connect::{ANSWER_TIMEOUT, ConnectError, Connection};
 use crate::failure::{Outcome, to_stdout};
 use crate::format;
 use crate::lint::{Finding, Lint};
+use crate::picture::Picture;
 use crate::tui::data::Data;
 
 /// Between two states.
@@ -53,15 +54,22 @@ struct Report<'a> {
     findings: Vec<&'a Finding>,
 }
 
-/// Prints what was raised while `data` were watched for `time`; status 3 if that is denied.
+/// What was found.
+#[derive(Clone, Debug)]
+pub(crate) struct Raised {
+    pub(crate) finding: Finding,
+    /// Over which time, for people, where that is not the last few seconds.
+    pub(crate) when: Option<String>,
+}
+
+/// Prints what was raised within `time`, of which `picture` is the end; status 3 if that is denied.
 pub(crate) fn report(
-    data: &Data,
+    picture: &Picture,
+    raised: &[Raised],
     time: Duration,
     denied: &Denied,
     json: bool,
 ) -> Outcome<ExitCode> {
-    let findings: Vec<&Finding> = data.lints.raised().collect();
-    let picture = &data.picture;
     to_stdout(|stdout| {
         if json {
             let report = Report {
@@ -69,13 +77,13 @@ pub(crate) fn report(
                 pid: picture.pid,
                 name: &picture.hello.name,
                 watched_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
-                findings: findings.clone(),
+                findings: raised.iter().map(|raised| &raised.finding).collect(),
             };
             serde_json::to_writer(&mut *stdout, &report)?;
             writeln!(stdout)?;
             return Ok(());
         }
-        if findings.is_empty() {
+        if raised.is_empty() {
             writeln!(
                 stdout,
                 "nothing is amiss: {} of {} mapped are live",
@@ -83,16 +91,19 @@ pub(crate) fn report(
                 format::bytes(picture.parts.mapped)
             )?;
         }
-        for finding in &findings {
+        for Raised { finding, when } in raised {
             let mark = if denied.has(finding.lint) { "denied" } else { "found" };
             writeln!(stdout, "{mark}: {} ({})", finding.lint.name(), format::bytes(finding.bytes))?;
             writeln!(stdout, "  evidence  {}", finding.evidence)?;
+            if let Some(when) = when {
+                writeln!(stdout, "  when      {when}")?;
+            }
             writeln!(stdout, "  meaning   {}", finding.lint.meaning())?;
             writeln!(stdout, "  advice    {}", finding.lint.advice())?;
         }
         Ok(())
     })?;
-    let is_denied = findings.iter().any(|finding| denied.has(finding.lint));
+    let is_denied = raised.iter().any(|raised| denied.has(raised.finding.lint));
     Ok(if is_denied { ExitCode::from(DENIED) } else { ExitCode::SUCCESS })
 }
 

@@ -1,7 +1,8 @@
 //! Recordings: what an agent sent, with the time, in a file that may end anywhere.
 //!
 //! The format is documented in the protocol crate, `RECORDING.md`. A [`Reader`] gives every chunk before the first that
-//! is cut off or damaged, and says which of the two ended it.
+//! is cut off or damaged, and says which of the two ended it. [`segments`] makes one recording of two files, of which the
+//! older one is dropped when the newer one is full; [`state`] writes one whole state.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -10,10 +11,18 @@ use std::time::Duration;
 use lfalloc_protocol::codec::{MAX_PAYLOAD_BYTES, decode};
 use lfalloc_protocol::message::{Hello, Kind, MAJOR};
 
+use crate::process::printable;
+
+pub mod segments;
+pub mod state;
+
 /// The first bytes of every recording.
-pub const MAGIC: [u8; 8] = *b"LFALREC1";
+pub const MAGIC: [u8; MAGIC_BYTES] = *b"LFALREC1";
+const MAGIC_BYTES: usize = 8;
 /// What the recording system said of the process.
 pub const PROCESS: Kind = Kind(0xF001);
+/// Which part of a recording follows; the second chunk of every file since there are such parts.
+pub const SEGMENT: Kind = Kind(0xF002);
 const HEADER_BYTES: usize = 20;
 
 /// What a recording holds at one time.
@@ -25,6 +34,44 @@ pub struct Chunk {
     pub kind: Kind,
     /// The frame's payload.
     pub payload: Vec<u8>,
+}
+
+/// Which part of which recording a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// When the recording began, nanoseconds since 1970: its identity as well.
+    pub began_unix_ns: u64,
+    /// Counts the parts, from 0.
+    pub number: u32,
+}
+
+impl Segment {
+    /// The payload of a [`SEGMENT`] chunk.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 12] {
+        let mut payload = [0; 12];
+        payload[..8].copy_from_slice(&self.began_unix_ns.to_le_bytes());
+        payload[8..].copy_from_slice(&self.number.to_le_bytes());
+        payload
+    }
+
+    /// Reads the payload of a [`SEGMENT`] chunk; what a later version adds at its end is passed over.
+    #[must_use]
+    pub fn from_bytes(payload: &[u8]) -> Option<Self> {
+        let (began, rest) = payload.split_first_chunk::<8>()?;
+        let number = rest.first_chunk::<4>()?;
+        Some(Self {
+            began_unix_ns: u64::from_le_bytes(*began),
+            number: u32::from_le_bytes(*number),
+        })
+    }
+
+    /// Whether `newer` goes on where this one ends.
+    #[must_use]
+    pub fn is_followed_by(self, newer: Self) -> bool {
+        self.began_unix_ns == newer.began_unix_ns
+            && self.number.checked_add(1) == Some(newer.number)
+    }
 }
 
 /// Writes chunks.
@@ -69,21 +116,6 @@ impl<W: Write> Writer<W> {
         Ok(true)
     }
 
-    /// As [`write`](Self::write), of what the recording system said of the process.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn write_process(
-        &mut self,
-        at: Duration,
-        pid: u32,
-        rss_bytes: Option<u64>,
-    ) -> io::Result<bool> {
-        let mut payload = pid.to_le_bytes().to_vec();
-        payload.extend(rss_bytes.map_or(0, |bytes| bytes.saturating_add(1)).to_le_bytes());
-        self.write(at, PROCESS, &payload)
-    }
-
     /// Bytes written.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -98,6 +130,16 @@ impl<W: Write> Writer<W> {
         self.out.flush()?;
         Ok(self.out)
     }
+}
+
+/// The payload of a [`PROCESS`] chunk.
+#[must_use]
+pub fn process_payload(pid: u32, rss_bytes: Option<u64>) -> [u8; 12] {
+    let mut payload = [0; 12];
+    payload[..4].copy_from_slice(&pid.to_le_bytes());
+    let rss = rss_bytes.map_or(0, |bytes| bytes.saturating_add(1));
+    payload[4..].copy_from_slice(&rss.to_le_bytes());
+    payload
 }
 
 fn checksum(header: &[u8], payload: &[u8]) -> u32 {
@@ -177,6 +219,11 @@ impl std::error::Error for OpenError {}
 pub struct Reader<R> {
     input: R,
     hello: Hello,
+    began: Duration,
+    segment: Option<Segment>,
+    /// Read behind the greeting, and no [`SEGMENT`].
+    second: Option<Result<Chunk, End>>,
+    has_ended: bool,
 }
 
 impl<R: Read> Reader<R> {
@@ -186,11 +233,12 @@ impl<R: Read> Reader<R> {
     /// When it is no recording that this lfinspect reads.
     pub fn new(mut input: R) -> Result<Self, OpenError> {
         let mut magic = [0; MAGIC.len()];
-        match input.read_exact(&mut magic) {
-            Ok(()) if magic == MAGIC => {}
-            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
-                return Err(OpenError::Io(error));
+        match fill(&mut input, &mut magic) {
+            Ok(MAGIC_BYTES) if magic == MAGIC => {}
+            Ok(read) if read < MAGIC_BYTES && MAGIC.starts_with(&magic[..read]) => {
+                return Err(OpenError::NoGreeting(End::Cut));
             }
+            Err(End::Io(error)) => return Err(OpenError::Io(error)),
             _ => return Err(OpenError::NotARecording),
         }
         let first = next_chunk(&mut input).map_err(OpenError::NoGreeting)?;
@@ -201,10 +249,21 @@ impl<R: Read> Reader<R> {
                 return Err(OpenError::Version(major, minor));
             }
         }
-        match decode::<Hello>(&first.payload) {
-            Ok(hello) if first.kind == Kind::HELLO => Ok(Self { input, hello }),
-            _ => Err(OpenError::NoGreeting(End::Damaged)),
-        }
+        let mut hello = match decode::<Hello>(&first.payload) {
+            Ok(hello) if first.kind == Kind::HELLO => hello,
+            _ => return Err(OpenError::NoGreeting(End::Damaged)),
+        };
+        // As of an agent: a file may be anybody's.
+        hello.name = printable(&hello.name);
+        hello.allocator_version = printable(&hello.allocator_version);
+        let second = next_chunk(&mut input);
+        let segment = second
+            .as_ref()
+            .ok()
+            .filter(|chunk| chunk.kind == SEGMENT)
+            .and_then(|chunk| Segment::from_bytes(&chunk.payload));
+        let second = segment.is_none().then_some(second);
+        Ok(Self { input, hello, began: first.at, segment, second, has_ended: false })
     }
 
     /// The agent's greeting.
@@ -213,12 +272,34 @@ impl<R: Read> Reader<R> {
         &self.hello
     }
 
+    /// When it begins, by the recording's clock: 0 but for a later segment.
+    #[must_use]
+    pub fn began(&self) -> Duration {
+        self.began
+    }
+
+    /// Which part it is; `None` in recordings that are older than segments.
+    #[must_use]
+    pub fn segment(&self) -> Option<Segment> {
+        self.segment
+    }
+
+    /// How it ended, if it holds a greeting and nothing else.
+    fn only_greets(&mut self) -> Option<End> {
+        self.second.take_if(|second| second.is_err())?.err()
+    }
+
     /// The next chunk.
     ///
     /// # Errors
-    /// Why there is none. Nothing follows.
+    /// Why there is none. Nothing follows: what lies behind a damaged chunk may be anything.
     pub fn next_chunk(&mut self) -> Result<Chunk, End> {
-        next_chunk(&mut self.input)
+        if self.has_ended {
+            return Err(End::Whole);
+        }
+        let next = self.second.take().unwrap_or_else(|| next_chunk(&mut self.input));
+        self.has_ended = next.is_err();
+        next
     }
 }
 
@@ -261,153 +342,4 @@ fn fill(input: &mut impl Read, out: &mut [u8]) -> Result<usize, End> {
 }
 
 #[cfg(test)]
-mod tests {
-    //! Aim: a recording that ends anywhere gives all that is whole before; no bytes whatever upset the reader.
-    //! Method: a recording of the made-up heap, cut at every byte and damaged at every byte; arbitrary bytes.
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::picture::{Applied, Picture};
-    use crate::source::synthetic::{Synthetic, SyntheticSource};
-    use crate::source::{Source as _, SourceEvent};
-
-    /// A recording of `states` states of a small heap.
-    fn recording(states: u64, limit: u64) -> Vec<u8> {
-        let options = Synthetic {
-            superblocks: 6,
-            operations: 40,
-            states: Some(states),
-            ..Synthetic::default()
-        };
-        let mut source = SyntheticSource::new(options);
-        let mut writer = Writer::new(Vec::new(), limit).unwrap();
-        for step in 0.. {
-            let at = Duration::from_millis(step);
-            let is_written = match source.poll(Duration::ZERO) {
-                SourceEvent::Connected(hello) => {
-                    let mut payload = vec![0; MAX_PAYLOAD_BYTES];
-                    let used = lfalloc_protocol::codec::encode_into(&hello, &mut payload).unwrap();
-                    writer.write(at, Kind::HELLO, &payload[..used])
-                }
-                SourceEvent::Frame(kind, payload) => writer.write(at, kind, &payload),
-                SourceEvent::Process { pid, rss_bytes } => writer.write_process(at, pid, rss_bytes),
-                SourceEvent::Gone(_) => break,
-                _ => Ok(true),
-            };
-            if !is_written.unwrap() {
-                break;
-            }
-        }
-        writer.finish().unwrap()
-    }
-
-    fn chunks(bytes: &[u8]) -> Option<(Vec<Chunk>, End)> {
-        let mut reader = Reader::new(bytes).ok()?;
-        let mut chunks = Vec::new();
-        loop {
-            match reader.next_chunk() {
-                Ok(chunk) => chunks.push(chunk),
-                Err(end) => return Some((chunks, end)),
-            }
-        }
-    }
-
-    /// The end messages of the states in a recording.
-    fn states(bytes: &[u8]) -> Vec<u64> {
-        let Some((chunks, _)) = chunks(bytes) else { return Vec::new() };
-        let mut picture = Picture::new(Reader::new(bytes).unwrap().hello().clone());
-        let mut states = Vec::new();
-        for chunk in chunks {
-            if let Ok(Applied::State) = picture.apply(chunk.kind, &chunk.payload) {
-                states.push(picture.end.allocations_after);
-            }
-        }
-        states
-    }
-
-    #[test]
-    fn what_is_written_is_read() {
-        let bytes = recording(3, u64::MAX);
-        let (chunks, end) = chunks(&bytes).unwrap();
-        assert!(matches!(end, End::Whole));
-        assert!(chunks.iter().any(|chunk| chunk.kind == PROCESS));
-        assert!(chunks.is_sorted_by_key(|chunk| chunk.at));
-        assert_eq!(states(&bytes).len(), 3);
-        assert_eq!(process(&chunks[0].payload), Some((4121, None)));
-    }
-
-    #[test]
-    fn cut_at_any_byte_it_replays_up_to_the_cut() {
-        let bytes = recording(3, u64::MAX);
-        let (whole, _) = chunks(&bytes).unwrap();
-        let whole_states = states(&bytes);
-        let mut longest = 0;
-        for length in 0..bytes.len() {
-            let Some((part, end)) = chunks(&bytes[..length]) else {
-                assert_eq!(longest, 0, "what could be opened once can be opened");
-                continue;
-            };
-            assert!(matches!(end, End::Whole | End::Cut), "{length}: {end:?}");
-            assert!(part.len() >= longest, "{length}");
-            assert_eq!(part, whole[..part.len()], "{length}");
-            if part.len() > longest {
-                longest = part.len();
-                let seen = states(&bytes[..length]);
-                assert_eq!(seen, whole_states[..seen.len()], "{length}");
-            }
-        }
-        assert_eq!(longest, whole.len() - 1);
-    }
-
-    #[test]
-    fn damaged_at_any_byte_it_replays_up_to_the_damage() {
-        let bytes = recording(1, u64::MAX);
-        let (whole, _) = chunks(&bytes).unwrap();
-        for place in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[place] ^= 0x10;
-            if let Some((part, end)) = chunks(&damaged) {
-                assert!(part.len() < whole.len(), "{place}");
-                assert!(matches!(end, End::Damaged | End::Cut), "{place}: {end:?}");
-                assert_eq!(part, whole[..part.len()], "{place}");
-            }
-        }
-    }
-
-    #[test]
-    fn it_stays_below_its_limit() {
-        let whole = recording(3, u64::MAX);
-        for limit in [2000, 5000, whole.len() as u64 - 1] {
-            let bytes = recording(3, limit);
-            assert!(bytes.len() as u64 <= limit);
-            assert_eq!(bytes, whole[..bytes.len()]);
-            assert!(matches!(chunks(&bytes), None | Some((_, End::Whole))));
-        }
-    }
-
-    #[test]
-    fn what_is_no_recording_is_told_apart() {
-        let error = |bytes: &[u8]| Reader::new(bytes).unwrap_err().to_string();
-        assert!(
-            error(b"").contains("no recording") && error(b"{\"schema\"").contains("no recording")
-        );
-        assert!(error(&MAGIC).contains("holds nothing"));
-        let mut other = recording(1, u64::MAX);
-        other[MAGIC.len() + HEADER_BYTES + 4] = 9;
-        assert!(error(&other).contains("damaged"), "the checksum comes first");
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_upset_the_reader(bytes in proptest::collection::vec(any::<u8>(), 0..2000), with_start: bool) {
-            let mut input = if with_start { recording(1, u64::MAX)[..600].to_vec() } else { MAGIC.to_vec() };
-            input.extend(bytes);
-            if let Some((chunks, _)) = chunks(&input) {
-                let mut picture = Picture::new(Reader::new(&input[..]).unwrap().hello().clone());
-                for chunk in chunks {
-                    let _ = picture.apply(chunk.kind, &chunk.payload);
-                }
-            }
-        }
-    }
-}
+mod tests;

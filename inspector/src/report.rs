@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::time::{Duration, Instant};
 
-use lfalloc_protocol::message::{HeapRecord, Kind, Subscribe, TransitionRecord, cause, state};
+use lfalloc_protocol::message::{
+    HeapRecord, Kind, StateEnd, Subscribe, TransitionRecord, cause, state,
+};
 
 use crate::connect::{ANSWER_TIMEOUT, ConnectError, Connection};
 use crate::format::{attempts, bytes, duration, instant, percent, rate, signed_count, thousands};
@@ -16,7 +18,7 @@ use crate::picture::{Applied, ClassFigures, Picture, fraction, parts_sum};
 use crate::process;
 
 /// How long a program is watched for a page: long enough for a rate.
-const WATCH: Duration = Duration::from_millis(250);
+pub(crate) const WATCH: Duration = Duration::from_millis(250);
 /// Transitions, classes and heaps on a page.
 const LAST_TRANSITIONS: usize = 10;
 const WORST_CLASSES: usize = 10;
@@ -66,14 +68,15 @@ impl Watched {
         let mut watched = Self::still(picture, user);
         connection.subscribe(WATCH / 5)?;
         let deadline = Instant::now() + ANSWER_TIMEOUT;
-        let mut first: Option<(Instant, Picture)> = None;
+        let mut first: Option<(Instant, u64, StateEnd)> = None;
         loop {
-            let until = first.as_ref().map_or(deadline, |(start, _)| *start + WATCH);
+            let until = first.as_ref().map_or(deadline, |(start, ..)| *start + WATCH);
             let left = until.saturating_duration_since(Instant::now());
             match connection.receive(left) {
                 Ok(Some((kind, payload))) => match watched.picture.apply(kind, &payload)? {
                     Applied::State if first.is_none() => {
-                        first = Some((Instant::now(), watched.picture.clone()));
+                        let picture = &watched.picture;
+                        first = Some((Instant::now(), picture.uptime_ns, picture.end));
                     }
                     Applied::Transitions(more) => watched.remember(more.missed, more.records),
                     _ => {}
@@ -90,25 +93,27 @@ impl Watched {
         }
         // Nothing more is read; should it fail, the connection is closed anyway.
         let _ = connection.send(Kind::SUBSCRIBE, &Subscribe { interval_ms: 0, transitions: false });
-        if let Some((_, first)) = first {
-            watched.set_rates(&first);
+        if let Some((_, uptime_ns, then)) = first {
+            watched.set_rates(uptime_ns, &then);
         }
         watched.picture.rss_bytes = connection.peer_pid().and_then(process::rss_bytes);
         Ok(watched)
     }
 
-    fn remember(&mut self, missed: u64, records: Vec<TransitionRecord>) {
+    /// Adds transitions, of which the last few are kept.
+    pub(crate) fn remember(&mut self, missed: u64, records: Vec<TransitionRecord>) {
         self.missed = self.missed.saturating_add(missed);
         self.transitions.extend(records);
         let surplus = self.transitions.len().saturating_sub(LAST_TRANSITIONS);
         self.transitions.drain(..surplus);
     }
 
-    fn set_rates(&mut self, first: &Picture) {
-        let seconds = self.picture.uptime_ns.saturating_sub(first.uptime_ns) as f64 / 1e9;
+    /// The rates since a state that ended with `then`, of the time `uptime_ns`.
+    pub(crate) fn set_rates(&mut self, uptime_ns: u64, then: &StateEnd) {
+        let seconds = self.picture.uptime_ns.saturating_sub(uptime_ns) as f64 / 1e9;
         if seconds > 0.0 {
             let per_second = |now: u64, then: u64| Some(now.wrapping_sub(then) as f64 / seconds);
-            let (now, then) = (&self.picture.end, &first.end);
+            let now = &self.picture.end;
             self.allocation_rate = per_second(now.allocations_after, then.allocations_after);
             self.free_rate = per_second(now.frees_after, then.frees_after);
         }
@@ -266,7 +271,8 @@ impl Watched {
         let classes = &self.picture.hello.classes;
         let reserved_bytes = |heap: &HeapRecord| {
             let info = classes.get(usize::from(heap.class));
-            i64::from(heap.credits) * info.map_or(0, |info| i64::from(info.block_bytes))
+            let block_bytes = info.map_or(0, |info| i64::from(info.block_bytes));
+            i64::from(heap.credits).saturating_mul(block_bytes)
         };
         let mut heaps = self.picture.heaps.clone();
         heaps.sort_by_key(|heap| std::cmp::Reverse(reserved_bytes(heap)));
@@ -274,7 +280,7 @@ impl Watched {
             page,
             "\nHEAPS BY BYTES RESERVED ({} with an active superblock, {} reserved)",
             heaps.len(),
-            bytes(heaps.iter().map(reserved_bytes).sum())
+            bytes(heaps.iter().map(reserved_bytes).fold(0, i64::saturating_add))
         )?;
         for heap in heaps.iter().take(MOST_HEAPS) {
             writeln!(

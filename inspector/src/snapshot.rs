@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::connect::{ANSWER_TIMEOUT, ConnectError, Connection};
 use crate::failure::{Failure, Outcome};
-use crate::picture::{self, ClassFigures, Picture};
+use crate::picture::{ClassFigures, Picture, Superblock as Known};
 use crate::process;
+
+mod picture;
 
 /// Name and version of the schema.
 pub const SCHEMA: &str = "lfalloc-snapshot/1";
@@ -220,23 +222,25 @@ pub fn write_json<T: Serialize>(mut out: impl Write, document: &T) -> Outcome<()
     Ok(())
 }
 
-/// Writes `document` to the file `path`: whole or not at all, an existing file is replaced.
+/// Lets `write` fill the file `path`: whole or not at all, an existing file is replaced.
 ///
 /// # Errors
 /// A [`Failure`] that names the file.
-pub fn save<T: Serialize>(path: &Path, document: &T) -> Outcome<()> {
+pub fn save(path: &Path, write: impl FnOnce(&mut dyn Write) -> Outcome<()>) -> Outcome<()> {
     // The file that a link leads to is replaced, not the link.
     let goal = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let is_special = goal.metadata().is_ok_and(|metadata| !metadata.is_file());
     let written = if is_special {
         // A pipe or a device cannot be replaced; a directory says so itself.
-        OpenOptions::new()
-            .write(true)
-            .open(&goal)
-            .map_err(color_eyre::Report::from)
-            .and_then(|file| write_json(io::BufWriter::new(file), document))
+        OpenOptions::new().write(true).open(&goal).map_err(color_eyre::Report::from).and_then(
+            |file| {
+                let mut out = io::BufWriter::new(file);
+                write(&mut out)?;
+                Ok(out.flush()?)
+            },
+        )
     } else {
-        replace(&goal, document)
+        replace(&goal, write)
     };
     written.map_err(|error| {
         let root = error.root_cause();
@@ -244,7 +248,7 @@ pub fn save<T: Serialize>(path: &Path, document: &T) -> Outcome<()> {
     })
 }
 
-fn replace<T: Serialize>(goal: &Path, document: &T) -> Outcome<()> {
+fn replace(goal: &Path, write: impl FnOnce(&mut dyn Write) -> Outcome<()>) -> Outcome<()> {
     let temporary = temporary_beside(goal)?;
     let result = (|| {
         let file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
@@ -252,7 +256,7 @@ fn replace<T: Serialize>(goal: &Path, document: &T) -> Outcome<()> {
             file.set_permissions(replaced.permissions())?;
         }
         let mut out = io::BufWriter::new(file);
-        write_json(&mut out, document)?;
+        write(&mut out)?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         fs::rename(&temporary, goal).wrap_err("cannot rename")
     })();
@@ -348,7 +352,7 @@ impl From<SizeSample> for Samples {
     }
 }
 
-fn superblock(picture: &Picture, known: &picture::Superblock) -> Superblock {
+fn superblock(picture: &Picture, known: &Known) -> Superblock {
     Superblock {
         id: known.id,
         address: format!("{:#x}", known.address),

@@ -107,6 +107,20 @@ fn words_are_explained() {
 }
 
 #[test]
+fn completions_and_manual_pages_are_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = stdout_of(folder.path(), &["completions", shell]);
+        assert!(script.contains("snapshot") && script.contains("stop-at-limit"), "{shell}");
+    }
+    let page = stdout_of(folder.path(), &["man"]);
+    assert!(page.contains(".TH lfinspect 1") && page.contains("doctor"), "{page}");
+    let page = stdout_of(folder.path(), &["man", "record"]);
+    assert!(page.contains("stop\\-at\\-limit"), "{page}");
+    assert_eq!(run(folder.path(), &["man", "no-such"]).status.code(), Some(2));
+}
+
+#[test]
 fn an_unknown_program_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let line = failure_of(folder.path(), &["top", "4294967295", "--once"]);

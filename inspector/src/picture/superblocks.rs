@@ -62,9 +62,28 @@ impl Superblock {
             since_ns: uptime_ns.saturating_sub(record.age_ns),
         }
     }
+
+    /// The record that tells this when the process has run for `uptime_ns`.
+    #[must_use]
+    pub fn record(&self, uptime_ns: u64) -> SuperblockRecord {
+        SuperblockRecord {
+            id: self.id,
+            class: self.class,
+            state: self.state,
+            backing: backing::MAPPED,
+            address: self.address,
+            anchor: self.anchor,
+            avail: self.avail,
+            count: self.count,
+            credits: self.credits,
+            exact: self.exact,
+            tag: self.tag,
+            age_ns: uptime_ns.saturating_sub(self.since_ns),
+        }
+    }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Chunk {
     /// Number of every superblock in it, divided by [`CHUNK`].
     key: u32,
@@ -73,7 +92,7 @@ struct Chunk {
 }
 
 /// The superblocks that are mapped, by number.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Superblocks {
     /// By key.
     chunks: Vec<Chunk>,

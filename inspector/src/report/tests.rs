@@ -127,6 +127,15 @@ fn only_the_last_transitions_are_kept() {
 }
 
 #[test]
+fn reserved_bytes_at_the_end_of_their_range_have_a_page() {
+    let mut watched = watched(true, 0);
+    watched.picture.hello.classes[0].block_bytes = u32::MAX;
+    let heap = HeapRecord { class: 0, heap: 0, superblock: 1, credits: u32::MAX };
+    watched.picture.heaps = vec![heap; 3];
+    assert!(watched.page(true).contains("(3 with an active superblock, 8.00 EiB reserved)"));
+}
+
+#[test]
 fn bars_never_exceed_their_whole() {
     assert_eq!(bar(1, 1, true).len(), 40);
     assert_eq!(bar(i64::MAX, i64::MAX, true).len(), 40);

@@ -133,7 +133,7 @@ fn a_file_is_replaced_and_a_link_followed() {
     let (file, link) = (folder.path().join("file"), folder.path().join("link"));
     fs::write(&file, "old").unwrap();
     symlink(&file, &link).unwrap();
-    save(&link, &snapshot()).unwrap();
+    save(&link, |out| write_json(out, &snapshot())).unwrap();
     assert!(link.symlink_metadata().unwrap().is_symlink());
     let read: Snapshot = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
     assert_eq!(read, snapshot());
@@ -144,7 +144,7 @@ fn a_file_is_replaced_and_a_link_followed() {
 fn a_file_that_cannot_be_written_is_named() {
     let folder = tempfile::tempdir().unwrap();
     for path in [folder.path().join("no/such/file"), folder.path().to_owned()] {
-        let error = save(&path, &snapshot()).unwrap_err();
+        let error = save(&path, |out| write_json(out, &snapshot())).unwrap_err();
         let line = error.downcast_ref::<Failure>().unwrap().to_string();
         assert!(line.starts_with(&format!("cannot write {}: ", path.display())), "{line}");
     }

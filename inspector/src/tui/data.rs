@@ -228,7 +228,8 @@ impl Data {
             // A clock that went back: differences would mean nothing.
             self.past.clear();
         }
-        if newest.is_none_or(|newest| newest + PAST_STEP_NS <= picture.uptime_ns) {
+        let is_due = |newest| picture.uptime_ns.saturating_sub(newest) >= PAST_STEP_NS;
+        if newest.is_none_or(is_due) {
             self.past.push_back(Past {
                 uptime_ns: picture.uptime_ns,
                 heaps: Arc::new(picture.counters.clone()),
@@ -306,5 +307,35 @@ impl Data {
             }
             sum
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Aim: a clock at the end of its range is no reason to end. Method: two states of that time.
+    use std::time::Duration;
+
+    use super::*;
+    use crate::recording::state::each_frame;
+    use crate::source::synthetic::{Synthetic, SyntheticSource};
+    use crate::source::{Source as _, SourceEvent};
+
+    #[test]
+    fn a_clock_at_its_end_is_taken_in() {
+        let mut source = SyntheticSource::new(Synthetic::default());
+        let SourceEvent::Connected(hello) = source.poll(Duration::ZERO) else {
+            panic!("a greeting comes first")
+        };
+        let mut picture = Picture::new(hello.clone());
+        let mut data = Data::new(hello, 0);
+        for uptime_ns in [u64::MAX - 1, u64::MAX] {
+            picture.uptime_ns = uptime_ns;
+            each_frame(&picture, 1, |kind, payload| {
+                data.apply(kind, payload).expect("a state");
+                Ok(())
+            })
+            .expect("frames");
+        }
+        assert_eq!(data.picture.states, 2);
     }
 }

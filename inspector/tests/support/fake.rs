@@ -4,7 +4,9 @@
 use std::io::Write as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
+use std::time::Duration;
 
 use lfalloc_protocol::message::{
     ClassInfo, ClassRecord, Classes, HeapRecord, Heaps, Hello, Kind, LargeBlocks, LargeRecord,
@@ -19,6 +21,8 @@ use lfalloc_protocol::{read_frame, write_frame};
 pub(crate) enum Manner {
     /// Serves it; the states before this one are not consistent.
     Serve { consistent_from: u64 },
+    /// Serves it, and after a subscription sends states as fast as they are taken: a full one, and updates.
+    Churn,
     /// Greets it and closes the connection.
     HangUp,
     /// Closes the connection after a first state.
@@ -35,6 +39,8 @@ pub(crate) enum Manner {
     Nonsense,
 }
 
+/// How long the program has run when it is asked first.
+const UPTIME_NS: u64 = 61_000_000_000;
 /// Bytes of the one large block.
 pub(crate) const LARGE_BYTES: i64 = 1 << 20;
 
@@ -64,7 +70,8 @@ fn serve(mut stream: UnixStream, name: &str, manner: Manner) -> Option<()> {
                 let kind = read_frame(&mut stream, &mut buffer).ok()?;
                 if kind == Kind::STATE_REQUEST || kind == Kind::SUBSCRIBE {
                     sequence += 1;
-                    write_state(&mut stream, sequence, sequence >= consistent_from)?;
+                    let begin = StateBegin { sequence, full: true, uptime_ns: UPTIME_NS };
+                    write_state(&mut stream, begin, sequence >= consistent_from)?;
                 }
                 if kind == Kind::TOTALS_REQUEST {
                     write_frame(&mut stream, Kind::TOTALS, &totals()).ok()?;
@@ -79,7 +86,12 @@ fn serve(mut stream: UnixStream, name: &str, manner: Manner) -> Option<()> {
         Manner::Leave => {
             write_frame(&mut stream, Kind::HELLO, &hello(name)).ok()?;
             while read_frame(&mut stream, &mut buffer).ok()? != Kind::SUBSCRIBE {}
-            write_state(&mut stream, 1, true)
+            let begin = StateBegin { sequence: 1, full: true, uptime_ns: UPTIME_NS };
+            write_state(&mut stream, begin, true)
+        }
+        Manner::Churn => {
+            write_frame(&mut stream, Kind::HELLO, &hello(name)).ok()?;
+            churn(stream)
         }
         Manner::HangUp => write_frame(&mut stream, Kind::HELLO, &hello(name)).ok(),
         Manner::RefuseVersion => refuse(&mut stream, refusal::VERSION, 2),
@@ -97,6 +109,36 @@ fn serve(mut stream: UnixStream, name: &str, manner: Manner) -> Option<()> {
     }
 }
 
+/// A state a millisecond from the first subscription on, and a full one for each.
+fn churn(mut stream: UnixStream) -> Option<()> {
+    let mut requests = stream.try_clone().ok()?;
+    let (sender, asked) = mpsc::channel();
+    thread::spawn(move || {
+        let mut buffer = Vec::new();
+        while let Ok(kind) = read_frame(&mut requests, &mut buffer) {
+            if sender.send(kind).is_err() {
+                return;
+            }
+        }
+    });
+    let mut subscribed = false;
+    for sequence in 1.. {
+        let full = match asked.recv_timeout(Duration::from_millis(1)) {
+            Ok(kind) => {
+                subscribed |= kind == Kind::SUBSCRIBE;
+                true
+            }
+            Err(RecvTimeoutError::Timeout) => false,
+            Err(RecvTimeoutError::Disconnected) => return None,
+        };
+        if full || subscribed {
+            let uptime_ns = UPTIME_NS + sequence * 1_000_000;
+            write_state(&mut stream, StateBegin { sequence, full, uptime_ns }, true)?;
+        }
+    }
+    None
+}
+
 fn refuse(stream: &mut UnixStream, reason: u16, major: u16) -> Option<()> {
     let refused = Refused { reason, major, minor: 0, message: "the reason".to_owned() };
     write_frame(stream, Kind::REFUSED, &refused).ok()
@@ -111,7 +153,7 @@ fn hello(name: &str) -> Hello {
         pid: std::process::id(),
         name: name.to_owned(),
         agent_started_unix_ns: 1,
-        uptime_ns: 61_000_000_000,
+        uptime_ns: UPTIME_NS,
         heaps_per_class: 2,
         classes: vec![CLASS; 2],
         features: 1,
@@ -122,8 +164,7 @@ const CLASS: ClassInfo =
     ClassInfo { block_bytes: 8192, superblock_bytes: 65536, blocks_per_superblock: 8 };
 
 /// One superblock of 4 live, 1 free and 3 reserved blocks, and one large block.
-fn write_state(stream: &mut UnixStream, sequence: u64, consistent: bool) -> Option<()> {
-    let begin = StateBegin { sequence, full: true, uptime_ns: 61_000_000_000 };
+fn write_state(stream: &mut UnixStream, begin: StateBegin, consistent: bool) -> Option<()> {
     write_frame(stream, Kind::STATE_BEGIN, &begin).ok()?;
     let unused = ClassRecord::default();
     let used = ClassRecord {
@@ -163,7 +204,7 @@ fn write_state(stream: &mut UnixStream, sequence: u64, consistent: bool) -> Opti
     };
     let large = LargeBlocks { first: true, records: vec![large] };
     write_frame(stream, Kind::LARGE_BLOCKS, &large).ok()?;
-    write_frame(stream, Kind::STATE_END, &state_end(sequence, consistent)).ok()
+    write_frame(stream, Kind::STATE_END, &state_end(begin.sequence, consistent)).ok()
 }
 
 fn state_end(sequence: u64, consistent: bool) -> StateEnd {
