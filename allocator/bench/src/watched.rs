@@ -25,6 +25,9 @@ const BLOCK_BYTES: usize = 8192;
 const SUPERBLOCK_BYTES: usize = 1 << 16;
 /// Operations between two notes of how many were done.
 const NOTED_EVERY: u64 = 256;
+/// Seconds that the churn may take until it is steady, and what that means.
+const WARMING_SECONDS: usize = 30;
+const STEADY: f64 = 0.01;
 /// From the viewer's start until what it does is measured.
 const SETTLING: Duration = Duration::from_millis(500);
 
@@ -57,7 +60,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         "{} threads churn over {mapped} superblocks; lfinspect at {} Hz, keys {:?}; {} pairs of {} s",
         options.threads, options.rate, options.keys, options.pairs, options.seconds
     );
-    thread::sleep(SETTLING);
+    churn.warm_up();
     let (mut alone, mut watched) = (Samples::default(), Samples::default());
     let (mut viewer_cpu, mut agent_cpu, mut peak_mib) =
         (Samples::default(), Samples::default(), Samples::default());
@@ -152,6 +155,18 @@ impl Churn {
 
     fn operations(&self) -> u64 {
         self.counters.iter().map(|counter| counter.0.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Waits until a second is like the one before: pages are touched for the first time, lists find their length.
+    fn warm_up(&self) {
+        let mut before = 0.0;
+        for _ in 0..WARMING_SECONDS {
+            let now = self.rate_over(1);
+            if (now / before - 1.0_f64).abs() < STEADY {
+                break;
+            }
+            before = now;
+        }
     }
 
     /// Operations a second, over so many seconds from now on.
