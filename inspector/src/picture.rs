@@ -21,7 +21,8 @@ use lfalloc_protocol::codec::decode;
 use lfalloc_protocol::message::{
     self, ClassRecord, Classes, Gap, HeapCounter, HeapCounters, HeapRecord, Heaps, Hello, Kind,
     LargeBlocks, LargeRecord, Parts, SizeSample, SizeSamples, StateBegin, StateEnd,
-    SuperblockDetail, SuperblockRecord, Totals, Transitions, backing, state,
+    SuperblockChange, SuperblockChanges, SuperblockDetail, SuperblockRecord, Totals, Transitions,
+    backing, state,
 };
 use serde::de::DeserializeOwned;
 
@@ -101,6 +102,7 @@ struct Staged {
     classes: Option<Vec<ClassRecord>>,
     heaps: Option<Vec<HeapRecord>>,
     superblocks: Vec<SuperblockRecord>,
+    changes: Vec<SuperblockChange>,
     large: Option<Vec<LargeRecord>>,
     samples: Option<Vec<SizeSample>>,
     counters: Vec<HeapCounter>,
@@ -198,6 +200,12 @@ impl Picture {
                     extend_bounded(&mut staged.superblocks, superblocks.records)?;
                 }
             }
+            Kind::SUPERBLOCK_CHANGES => {
+                let changes: SuperblockChanges = message(kind, payload)?;
+                if let Some(staged) = &mut self.staged {
+                    extend_bounded(&mut staged.changes, changes.records)?;
+                }
+            }
             Kind::LARGE_BLOCKS => {
                 let large: LargeBlocks = message(kind, payload)?;
                 if let Some(staged) = &mut self.staged {
@@ -237,6 +245,7 @@ impl Picture {
             classes: None,
             heaps: None,
             superblocks: Vec::new(),
+            changes: Vec::new(),
             large: None,
             samples: None,
             counters: Vec::new(),
@@ -264,6 +273,7 @@ impl Picture {
             self.counters.clear();
         }
         self.superblocks.apply(&staged.superblocks, staged.begin.uptime_ns);
+        self.superblocks.change(&staged.changes);
         if let Some(classes) = staged.classes {
             self.classes = classes;
         }

@@ -13,7 +13,7 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"LFAL");
 /// Another major version is refused.
 pub const MAJOR: u16 = 1;
 /// A newer minor version only adds message kinds.
-pub const MINOR: u16 = 1;
+pub const MINOR: u16 = 2;
 
 /// What a frame holds; the number stands outside the payload so that unknown kinds can be skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +60,8 @@ impl Kind {
     pub const SIZE_SAMPLES: Self = Self(0x010D);
     /// [`HeapCounters`]; within a state, after [`Heaps`]; since 1.1.
     pub const HEAP_COUNTERS: Self = Self(0x010E);
+    /// [`SuperblockChanges`], since 1.2.
+    pub const SUPERBLOCK_CHANGES: Self = Self(0x010F);
 }
 
 /// Viewer to agent: who is asking. The agent answers with [`Hello`] or [`Refused`].
@@ -336,6 +338,53 @@ pub struct SuperblockRecord {
     pub tag: u64,
     /// Nanoseconds since it was last taken for a class.
     pub age_ns: u64,
+}
+
+/// The fields of an anchor word, from the lowest bit on: 13 bits `avail`, 13 `count`, 2 state, 36 `tag`.
+pub mod anchor {
+    /// Index of the first free block.
+    #[must_use]
+    pub const fn avail(anchor: u64) -> u16 {
+        (anchor & 0x1FFF) as u16
+    }
+
+    /// Free blocks, less those reserved by credits.
+    #[must_use]
+    pub const fn count(anchor: u64) -> u16 {
+        (anchor >> 13 & 0x1FFF) as u16
+    }
+
+    /// One of [`state`](super::state).
+    #[must_use]
+    pub const fn state(anchor: u64) -> u8 {
+        (anchor >> 26 & 3) as u8
+    }
+
+    /// Counts pops, state changes and uses, modulo 2³⁶.
+    #[must_use]
+    pub const fn tag(anchor: u64) -> u64 {
+        anchor >> 28
+    }
+}
+
+/// What has changed of a superblock that is otherwise as it was last told: the fields of the anchor, and what is beside it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuperblockChange {
+    /// Number of its descriptor.
+    pub id: u32,
+    /// The anchor word; its fields are those of [`anchor`].
+    pub anchor: u64,
+    /// Blocks reserved by credits of a heap that points to it; 0 if none does.
+    pub credits: u16,
+    /// As in [`SuperblockRecord`].
+    pub exact: bool,
+}
+
+/// Agent to viewer, in an update: superblocks of which class, address and age are as they were told. Since 1.2.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuperblockChanges {
+    /// By ascending id; none of them stands in [`Superblocks`] of the same update.
+    pub records: Vec<SuperblockChange>,
 }
 
 /// Agent to viewer: superblocks. In an update only those that changed since the last state on this connection.

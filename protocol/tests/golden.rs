@@ -387,3 +387,28 @@ fn heap_counters() {
          000000000403000000000000",
     );
 }
+
+#[test]
+fn superblock_changes() {
+    assert_golden(
+        Kind::SUPERBLOCK_CHANGES,
+        &SuperblockChanges {
+            records: vec![SuperblockChange {
+                id: 7,
+                anchor: 0x1234_5678_9ABC_DEF0,
+                credits: 0x102,
+                exact: true,
+            }],
+        },
+        "170000000f010000 \
+         010000000000000007000000f0debc9a78563412020101",
+    );
+}
+
+#[test]
+fn an_anchor_has_these_fields() {
+    let word = 5 | 6 << 13 | 2 << 26 | ((1 << 36) - 1) << 28;
+    let fields = (anchor::avail(word), anchor::count(word), anchor::state(word), anchor::tag(word));
+    assert_eq!(fields, (5, 6, state::PARTIAL, (1 << 36) - 1));
+    assert_eq!((anchor::avail(u64::MAX), anchor::count(u64::MAX)), (0x1FFF, 0x1FFF));
+}

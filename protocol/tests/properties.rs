@@ -73,6 +73,7 @@ fn decode_as_everything(payload: &[u8]) -> usize {
         decode::<SuperblockDetail>(payload).is_ok(),
         decode::<SizeSamples>(payload).is_ok(),
         decode::<HeapCounters>(payload).is_ok(),
+        decode::<SuperblockChanges>(payload).is_ok(),
     ]
     .into_iter()
     .filter(|ok| *ok)
@@ -118,6 +119,13 @@ prop_compose! {
     fn sample()(numbers in any::<(u16, u64, u64, u64)>()) -> SizeSample {
         let (class, samples, slack_sum, slack_squares) = numbers;
         SizeSample { class, samples, slack_sum, slack_squares }
+    }
+}
+
+prop_compose! {
+    fn change()(numbers in any::<(u32, u64, u16, bool)>()) -> SuperblockChange {
+        let (id, anchor, credits, exact) = numbers;
+        SuperblockChange { id, anchor, credits, exact }
     }
 }
 
@@ -193,8 +201,9 @@ proptest! {
     }
 
     #[test]
-    fn messages_of_version_1_1_come_back(
+    fn messages_since_version_1_1_come_back(
         detail in detail(),
+        changes in vec(change(), 0..200),
         samples in vec(sample(), 0..200),
         counters in vec(counter(), 0..200),
         id in any::<u32>(),
@@ -202,6 +211,7 @@ proptest! {
         round_trip(&detail)?;
         round_trip(&SizeSamples { records: samples })?;
         round_trip(&HeapCounters { records: counters })?;
+        round_trip(&SuperblockChanges { records: changes })?;
         round_trip(&SuperblockRequest { id })?;
     }
 

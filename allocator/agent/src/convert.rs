@@ -78,6 +78,16 @@ pub(crate) fn superblock(
     }
 }
 
+/// Of a superblock that a viewer knows already.
+pub(crate) fn change(view: &SuperblockView) -> message::SuperblockChange {
+    message::SuperblockChange {
+        id: view.id,
+        anchor: view.anchor,
+        credits: view.credits,
+        exact: view.exact,
+    }
+}
+
 /// As for [`superblock`].
 pub(crate) fn large(view: &LargeView, age_ns: impl Fn(u64) -> u64) -> message::LargeRecord {
     message::LargeRecord {
@@ -157,8 +167,19 @@ fn parts(parts: &Parts) -> message::Parts {
 mod tests {
     //! Aim: the numbers of states, backings, sights and causes mean the same on both sides. Method: compare
     //! each.
+    use lfalloc::anchor::Anchor;
     use lfalloc::observe::{Backing, Cause, Sight, State};
-    use lfalloc_protocol::message::{backing, bitmap, cause, state};
+    use lfalloc_protocol::message::{anchor, backing, bitmap, cause, state};
+
+    #[test]
+    fn anchors_are_cut_in_the_same_places() {
+        for word in [0, u64::MAX, 0x1234_5678_9ABC_DEF0, 1 << 12, 1 << 13, 1 << 26, 1 << 28] {
+            let ours = Anchor::from_word(word);
+            assert_eq!(u32::from(anchor::avail(word)), ours.avail());
+            assert_eq!(u32::from(anchor::count(word)), ours.count());
+            assert_eq!((anchor::state(word), anchor::tag(word)), (ours.state() as u8, ours.tag()));
+        }
+    }
 
     #[test]
     fn codes_agree() {

@@ -10,8 +10,9 @@ use lfalloc::anchor::Anchor;
 use lfalloc::observe::{self, CLASS_COUNT, Magnifier, RING_SLOTS, Transition, TransitionCursor};
 use lfalloc_protocol::message::{
     Classes, Gap, HeapCounter, HeapCounters, HeapRecord, Heaps, Hello, Kind, LargeBlocks,
-    LargeRecord, MAJOR, MINOR, Refused, SizeSamples, StateBegin, StateEnd, SuperblockDetail,
-    SuperblockRecord, Superblocks, TransitionRecord, Transitions, bitmap,
+    LargeRecord, MAJOR, MINOR, Refused, SizeSamples, StateBegin, StateEnd, SuperblockChange,
+    SuperblockChanges, SuperblockDetail, SuperblockRecord, Superblocks, TransitionRecord,
+    Transitions, bitmap,
 };
 use serde::Serialize;
 
@@ -22,6 +23,8 @@ use crate::request::Refusal;
 
 /// Records in one chunk at most.
 const CHUNK_RECORDS: usize = 512;
+/// Changes of superblocks in one chunk at most; they are small, and of a busy program there are many.
+const CHANGES: usize = 2048;
 /// Chunks of transitions sent at a time at most: the whole ring. What is recorded meanwhile waits
 /// there.
 const TRANSITION_CHUNKS: usize = RING_SLOTS.div_ceil(CHUNK_RECORDS);
@@ -31,6 +34,8 @@ const DETAIL_TRANSITIONS: usize = 256;
 const LOOKS: u32 = 4;
 /// The first minor version whose viewers know of samples, counters and close looks.
 pub(crate) const SINCE_1_1: u16 = 1;
+/// The first minor version whose viewers know of changes of superblocks.
+const SINCE_1_2: u16 = 2;
 /// Bytes kept for the sentence of a refusal; the longest has about half of it.
 const SENTENCE_BYTES: usize = 256;
 
@@ -45,6 +50,7 @@ pub(crate) struct Outgoing {
     classes: Classes,
     heaps: Heaps,
     superblocks: Superblocks,
+    changes: SuperblockChanges,
     large: LargeBlocks,
     transitions: Transitions,
     samples: SizeSamples,
@@ -91,6 +97,7 @@ impl Outgoing {
             classes: Classes { records: Vec::with_capacity(CLASS_COUNT) },
             heaps: Heaps { first: true, records: Vec::with_capacity(CHUNK_RECORDS) },
             superblocks: Superblocks { records: Vec::with_capacity(CHUNK_RECORDS) },
+            changes: SuperblockChanges { records: Vec::with_capacity(CHANGES) },
             large: LargeBlocks { first: true, records: Vec::with_capacity(CHUNK_RECORDS) },
             transitions: Transitions { missed: 0, records: Vec::with_capacity(CHUNK_RECORDS) },
             samples: SizeSamples { records: Vec::with_capacity(CLASS_COUNT) },
@@ -179,9 +186,15 @@ impl Outgoing {
         }
 
         let ages = registry.ages();
-        let superblocks =
-            registry.superblocks_since(have).map(|view| convert::superblock(view, ages));
+        let takes_changes = minor >= SINCE_1_2;
+        let superblocks = registry
+            .superblocks_since(have, takes_changes)
+            .map(|view| convert::superblock(view, ages));
         push_chunks(queue, Kind::SUPERBLOCKS, &mut self.superblocks, superblocks)?;
+        if let Some(have) = have.filter(|_| takes_changes) {
+            let changes = registry.changes_since(have).map(convert::change);
+            push_chunks(queue, Kind::SUPERBLOCK_CHANGES, &mut self.changes, changes)?;
+        }
 
         let large = registry.tables.large.iter().map(|view| convert::large(view, ages));
         push_chunks(queue, Kind::LARGE_BLOCKS, &mut self.large, large)?;
@@ -300,6 +313,8 @@ impl Outgoing {
 /// A message that carries a list in any number of pieces.
 trait Chunk: Serialize {
     type Record;
+    /// Records of a piece at most.
+    const RECORDS: usize = CHUNK_RECORDS;
     /// The list.
     fn records(&mut self) -> &mut Vec<Self::Record>;
     /// Notes whether this is the first piece; false where a list of no pieces need not be sent.
@@ -337,6 +352,17 @@ impl Chunk for Superblocks {
     }
 }
 
+impl Chunk for SuperblockChanges {
+    type Record = SuperblockChange;
+    const RECORDS: usize = CHANGES;
+    fn records(&mut self) -> &mut Vec<SuperblockChange> {
+        &mut self.records
+    }
+    fn begin(&mut self, _first: bool) -> bool {
+        false
+    }
+}
+
 impl Chunk for LargeBlocks {
     type Record = LargeRecord;
     fn records(&mut self) -> &mut Vec<LargeRecord> {
@@ -348,7 +374,7 @@ impl Chunk for LargeBlocks {
     }
 }
 
-/// Queues `records` as messages of at most [`CHUNK_RECORDS`] each.
+/// Queues `records` as messages of at most `M::RECORDS` each.
 fn push_chunks<M: Chunk>(
     queue: &mut Queue,
     kind: Kind,
@@ -358,13 +384,13 @@ fn push_chunks<M: Chunk>(
     let mut first = true;
     loop {
         message.records().clear();
-        message.records().extend(records.by_ref().take(CHUNK_RECORDS));
+        message.records().extend(records.by_ref().take(M::RECORDS));
         let count = message.records().len();
         let must_be_sent = message.begin(first);
         if count > 0 || must_be_sent {
             queue.push(kind, message)?;
         }
-        if count < CHUNK_RECORDS {
+        if count < M::RECORDS {
             return Ok(());
         }
         first = false;

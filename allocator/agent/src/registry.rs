@@ -33,8 +33,11 @@ fn attempts_within(attempt: Duration) -> u32 {
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     anchor: u64,
+    address: u64,
     since_ticks: u64,
     census: u64,
+    /// The census in which more than the anchor and what is beside it was new.
+    renewed: u64,
     id: u32,
     class: u16,
     credits: u16,
@@ -46,8 +49,10 @@ impl Seen {
     fn new(view: &SuperblockView, census: u64) -> Self {
         Self {
             anchor: view.anchor,
+            address: view.address,
             since_ticks: view.since_ticks,
             census,
+            renewed: census,
             id: view.id,
             class: view.class,
             credits: view.credits,
@@ -56,14 +61,24 @@ impl Seen {
         }
     }
 
-    fn shows(&self, view: &SuperblockView) -> bool {
+    /// Whether it is the superblock that it was, in the same use.
+    fn is_of(&self, view: &SuperblockView) -> bool {
         self.id == view.id
-            && self.anchor == view.anchor
             && self.since_ticks == view.since_ticks
             && self.class == view.class
-            && self.credits == view.credits
             && self.backing == view.backing
-            && self.exact == view.exact
+            && self.address == view.address
+    }
+
+    /// Takes in what census number `census` shows.
+    fn update(&mut self, view: &SuperblockView, census: u64) {
+        if !self.is_of(view) {
+            *self = Self::new(view, census);
+        } else if (self.anchor, self.credits, self.exact) != (view.anchor, view.credits, view.exact)
+        {
+            (self.anchor, self.credits, self.exact) = (view.anchor, view.credits, view.exact);
+            self.census = census;
+        }
     }
 }
 
@@ -132,8 +147,10 @@ impl Registry {
             }
         }
         for (place, (seen, view)) in self.seen.iter_mut().zip(superblocks.iter()).enumerate() {
-            if place >= known || !seen.shows(view) {
+            if place >= known {
                 *seen = Seen::new(view, number);
+            } else {
+                seen.update(view, number);
             }
         }
         if !merge(&mut self.counted, &self.tables.counters, number) {
@@ -171,18 +188,27 @@ impl Registry {
     }
 
     /// The superblocks that a client needs which has state `have`: those that changed since, or, if
-    /// it has none, those that are mapped.
+    /// it has none, those that are mapped. With `takes_changes`, without those of [`changes_since`](Self::changes_since).
     pub(crate) fn superblocks_since(
         &self,
         have: Option<u64>,
+        takes_changes: bool,
     ) -> impl Iterator<Item = &SuperblockView> {
         self.tables.superblocks.iter().zip(self.seen.iter()).filter_map(move |(view, seen)| {
             let wanted = match have {
+                Some(have) if takes_changes => seen.renewed > have,
                 Some(have) => seen.census > have,
                 None => view.backing == Backing::Mapped,
             };
             wanted.then_some(view)
         })
+    }
+
+    /// The superblocks of which a client that has state `have` needs no more than the anchor and what is beside it.
+    pub(crate) fn changes_since(&self, have: u64) -> impl Iterator<Item = &SuperblockView> {
+        let all = self.tables.superblocks.iter().zip(self.seen.iter());
+        all.filter(move |(_, seen)| seen.census > have && seen.renewed <= have)
+            .map(|(view, _)| view)
     }
 
     /// The counters that a client needs which has state `have`: those that changed since, or, if it

@@ -211,21 +211,30 @@ fn looks_do_not_keep_updates_away() {
 
 #[test]
 fn an_old_viewer_gets_no_kinds_that_it_does_not_know() {
-    let fixture = Fixture::start();
-    let mut viewer = fixture.connect();
-    viewer.send_greeting_of(MAJOR, 0);
-    let hello: Hello = viewer.expect(Kind::HELLO);
-    assert_eq!(hello.minor, MINOR);
-    viewer.ask_for_superblock(0);
-    viewer.subscribe(20, true);
-    let mut sequence = 0;
-    while sequence < 5 {
-        drop(blocks_of(555, 1000));
-        let kind = viewer.next_frame().unwrap();
-        assert!((Kind::TOTALS..=Kind::GAP).contains(&kind), "{kind:?} is none of version 1.0");
-        if kind == Kind::STATE_END {
-            sequence = decode::<StateEnd>(&viewer.payload).unwrap().sequence;
+    for (minor, last) in [(0, Kind::GAP), (1, Kind::HEAP_COUNTERS)] {
+        let fixture = Fixture::start();
+        let mut viewer = fixture.connect();
+        viewer.send_greeting_of(MAJOR, minor);
+        let hello: Hello = viewer.expect(Kind::HELLO);
+        assert_eq!(hello.minor, MINOR);
+        if minor == 0 {
+            viewer.ask_for_superblock(0);
         }
+        viewer.subscribe(20, true);
+        let (mut sequence, mut told) = (0, 0);
+        while sequence < 5 {
+            drop(blocks_of(555, 1000));
+            let kind = viewer.next_frame().unwrap();
+            let known = (Kind::TOTALS..=last).contains(&kind);
+            assert!(known, "{kind:?} is none of version 1.{minor}");
+            if kind == Kind::SUPERBLOCKS && sequence > 0 {
+                told += 1;
+            }
+            if kind == Kind::STATE_END {
+                sequence = decode::<StateEnd>(&viewer.payload).unwrap().sequence;
+            }
+        }
+        assert!(told > 0, "what changed is told in whole records");
     }
 }
 

@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use lfalloc_protocol::message::{SuperblockRecord, backing};
+use lfalloc_protocol::message::{SuperblockChange, SuperblockRecord, anchor, backing};
 
 /// Superblocks in a chunk at most.
 const CHUNK: u32 = 64;
@@ -61,6 +61,16 @@ impl Superblock {
             tag: record.tag,
             since_ns: uptime_ns.saturating_sub(record.age_ns),
         }
+    }
+
+    fn change(&mut self, change: &SuperblockChange) {
+        self.state = anchor::state(change.anchor);
+        self.exact = change.exact;
+        self.anchor = change.anchor;
+        self.avail = anchor::avail(change.anchor);
+        self.count = anchor::count(change.anchor);
+        self.credits = change.credits;
+        self.tag = anchor::tag(change.anchor);
     }
 
     /// The record that tells this when the process has run for `uptime_ns`.
@@ -171,6 +181,28 @@ impl Superblocks {
             self.chunks.append(&mut new);
             // Two ascending runs, which this sort merges in one pass.
             self.chunks.sort_by_key(|chunk| chunk.key);
+        }
+    }
+
+    /// Takes in changes of superblocks that are known; others have no place here.
+    pub fn change(&mut self, changes: &[SuperblockChange]) {
+        let mut known = None;
+        for told in changes.chunk_by(|one, next| one.id / CHUNK == next.id / CHUNK) {
+            let key = told[0].id / CHUNK;
+            // Nearly always the chunk after the one before.
+            let next = known.map_or(0, |place| place + 1);
+            let place = match self.chunks.get(next) {
+                Some(chunk) if chunk.key == key => Ok(next),
+                _ => self.chunk_place(key),
+            };
+            let Ok(place) = place else { continue };
+            known = Some(place);
+            let members = Arc::make_mut(&mut self.chunks[place].members);
+            for change in told {
+                if let Ok(place) = member_place(members, change.id) {
+                    members[place].change(change);
+                }
+            }
         }
     }
 
@@ -288,6 +320,34 @@ mod tests {
                 prop_assert!(is(&table, &map), "a copy changed");
             }
         }
+    }
+
+    #[test]
+    fn a_change_is_of_the_anchor_and_of_what_is_known() {
+        let mut table = Superblocks::default();
+        let all: Vec<_> = [3, 64, 70, 700].map(|id| record(id, 1, true)).into();
+        table.apply(&all, 50);
+        let word = 9 | 8 << 13 | u64::from(state::FULL) << 26 | 77 << 28;
+        let change = |id| SuperblockChange { id, anchor: word, credits: 5, exact: false };
+        // In any order, with what is not known in between.
+        table.change(&[700, 3, 65, 64, 1, 9999].map(change));
+        let before = Superblock::told(&record(0, 1, true), 50);
+        for id in [3, 64, 700] {
+            let expected = Superblock {
+                id,
+                state: state::FULL,
+                exact: false,
+                anchor: word,
+                avail: 9,
+                count: 8,
+                credits: 5,
+                tag: 77,
+                ..before
+            };
+            assert_eq!(table.get(id), Some(&expected));
+        }
+        assert_eq!(table.get(70), Some(&Superblock { id: 70, ..before }));
+        assert_eq!((table.len(), table.get(65)), (4, None));
     }
 
     #[test]

@@ -150,6 +150,11 @@ impl Viewer {
                     assert!(!counters.records.is_empty());
                     state.counters.extend(counters.records);
                 }
+                Kind::SUPERBLOCK_CHANGES => {
+                    assert!(!state.begin.full, "a change is of what is known");
+                    let changes: SuperblockChanges = decode(&self.payload).unwrap();
+                    state.changes.extend(changes.records);
+                }
                 Kind::SUPERBLOCKS => {
                     let superblocks: Superblocks = decode(&self.payload).unwrap();
                     state.superblocks.extend(superblocks.records);
@@ -168,6 +173,7 @@ impl Viewer {
         assert_eq!(state.end.sequence, begin.sequence);
         assert!(firsts.0 > 0 && firsts.1 > 0, "at least one chunk of heaps and of large blocks");
         assert!(state.superblocks.is_sorted_by_key(|record| record.id));
+        assert!(state.changes.is_sorted_by_key(|record| record.id));
         assert!(state.counters.is_sorted_by_key(|record| (record.class, record.heap)));
         state
     }
@@ -198,6 +204,7 @@ pub(crate) struct Whole {
     pub(crate) counters: Vec<HeapCounter>,
     pub(crate) heaps: Vec<HeapRecord>,
     pub(crate) superblocks: Vec<SuperblockRecord>,
+    pub(crate) changes: Vec<SuperblockChange>,
     pub(crate) large: Vec<LargeRecord>,
     pub(crate) end: StateEnd,
 }
@@ -211,6 +218,7 @@ impl Default for Whole {
             counters: Vec::new(),
             heaps: Vec::new(),
             superblocks: Vec::new(),
+            changes: Vec::new(),
             large: Vec::new(),
             end: StateEnd::default(),
         }

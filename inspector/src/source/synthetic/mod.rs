@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use lfalloc_protocol::codec::{MAX_PAYLOAD_BYTES, encode_into};
 use lfalloc_protocol::message::{
     ClassInfo, ClassRecord, Classes, HeapCounters, HeapRecord, Heaps, Hello, Kind, LargeBlocks,
-    MAGIC, MAJOR, MINOR, Parts, SizeSamples, StateBegin, StateEnd, SuperblockRecord, Superblocks,
-    Transitions, backing, feature, state,
+    MAGIC, MAJOR, MINOR, Parts, SizeSamples, StateBegin, StateEnd, SuperblockChange,
+    SuperblockChanges, SuperblockRecord, Superblocks, Transitions, backing, feature, state,
 };
 use serde::Serialize;
 
@@ -78,6 +78,8 @@ pub struct SyntheticSource {
     interval: Duration,
     /// When the next state is due.
     next: Option<Instant>,
+    /// Time of the last state, by the made-up clock.
+    told_ns: u64,
 }
 
 impl SyntheticSource {
@@ -96,6 +98,7 @@ impl SyntheticSource {
             sequence: 0,
             interval: Duration::from_millis(250),
             next: None,
+            told_ns: 0,
             options,
         }
     }
@@ -166,6 +169,16 @@ impl SyntheticSource {
         } else {
             changed.into_iter().collect()
         };
+        let told = std::mem::replace(&mut self.told_ns, uptime_ns);
+        let is_known = |id: &u32| {
+            let superblock = &self.heap.superblocks[*id as usize];
+            !full && superblock.mapped && superblock.taken_ns < told
+        };
+        let (changed, ids): (Vec<u32>, Vec<u32>) = ids.into_iter().partition(is_known);
+        for chunk in changed.chunks(SUPERBLOCKS_PER_FRAME) {
+            let records = chunk.iter().map(|&id| self.superblock_change(id)).collect();
+            self.queue_frame(Kind::SUPERBLOCK_CHANGES, &SuperblockChanges { records });
+        }
         for chunk in ids.chunks(SUPERBLOCKS_PER_FRAME) {
             let records = chunk.iter().map(|&id| self.superblock_record(id)).collect();
             self.queue_frame(Kind::SUPERBLOCKS, &Superblocks { records });
@@ -281,6 +294,11 @@ impl SyntheticSource {
             tag,
             age_ns: self.heap.now_ns.saturating_sub(taken_ns),
         }
+    }
+
+    fn superblock_change(&self, id: u32) -> SuperblockChange {
+        let SuperblockRecord { anchor, credits, exact, .. } = self.superblock_record(id);
+        SuperblockChange { id, anchor, credits, exact }
     }
 
     fn parts(&self, classes: &[ClassRecord]) -> Parts {
