@@ -9,8 +9,8 @@
 use lfalloc_fuzz::Input;
 use lfalloc_protocol::message::{
     Classes, ClientHello, Gap, HeapCounters, Heaps, Hello, Kind, LargeBlocks, Refused, SizeSamples,
-    StateBegin, StateEnd, StateRequest, Subscribe, SuperblockDetail, SuperblockRequest,
-    Superblocks, Totals, TotalsRequest, Transitions,
+    StateBegin, StateEnd, StateRequest, Subscribe, SuperblockChanges, SuperblockDetail,
+    SuperblockRequest, Superblocks, Totals, TotalsRequest, Transitions,
 };
 use lfalloc_protocol::{
     FrameReader, HEADER_BYTES, MAX_PAYLOAD_BYTES, decode, encode_into, read_frame,
@@ -89,6 +89,7 @@ fn look_at(kind: Kind, payload: &[u8]) {
         Kind::SUPERBLOCK_DETAIL => one_way::<SuperblockDetail>(payload),
         Kind::SIZE_SAMPLES => one_way::<SizeSamples>(payload),
         Kind::HEAP_COUNTERS => one_way::<HeapCounters>(payload),
+        Kind::SUPERBLOCK_CHANGES => one_way::<SuperblockChanges>(payload),
         _ => {}
     }
 }

@@ -8,7 +8,7 @@ use lfalloc_protocol::encode_into;
 use lfalloc_protocol::message::{ClassInfo, Hello, Kind, MAGIC, MAJOR, MINOR};
 
 /// Kinds that an input may name by their place: all that are published, one of recordings, and one that nobody knows.
-pub const KINDS: [Kind; 22] = [
+pub const KINDS: [Kind; 23] = [
     Kind::CLIENT_HELLO,
     Kind::TOTALS_REQUEST,
     Kind::SUBSCRIBE,
@@ -31,6 +31,7 @@ pub const KINDS: [Kind; 22] = [
     Kind(0xF001),
     Kind(0xF002),
     Kind(0x01FF),
+    Kind::SUPERBLOCK_CHANGES,
 ];
 
 /// The rest of an input.
