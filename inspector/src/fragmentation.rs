@@ -33,7 +33,7 @@ pub struct Rounding {
     pub samples: u64,
     /// Mean over them of block size − requested size, times the live blocks; bytes.
     pub bytes: f64,
-    /// Half the width of its 95 % interval, bytes; infinite for a single sample.
+    /// Half the width of its 95 % interval, bytes; never more than what is certain, a whole block for each.
     pub error: f64,
 }
 
@@ -148,6 +148,8 @@ pub fn by_class(picture: &Picture) -> Vec<Fragmentation> {
             } else {
                 f64::INFINITY
             };
+            // Slack lies between nothing and a whole block, however few samples there are.
+            let error = error.min(f64::from(info.block_bytes));
             class.rounding = Some(Rounding {
                 samples: sample.samples,
                 bytes: mean * blocks,
@@ -251,7 +253,8 @@ mod tests {
         assert!((rounding.bytes - 2000.0).abs() < 1e-6);
         assert!((class.internal_fraction().expect("live") - 2000.0 / 60_000.0).abs() < 1e-12);
         picture.samples = vec![sample(1, 20, 400)];
-        assert!(by_class(&picture)[0].rounding.expect("one sample").error.is_infinite());
+        let single = by_class(&picture)[0].rounding.expect("one sample");
+        assert!((single.error - 60_000.0).abs() < 1e-6, "a whole block for each");
         picture.samples = vec![sample(0, 0, 0)];
         assert_eq!(by_class(&picture)[0].rounding, None);
     }

@@ -35,10 +35,9 @@ pub(super) fn lines(figure: Figure, data: &Data) -> Vec<Line> {
         Figure::Unused => bytes(parts.unused),
         Figure::Metadata => bytes(parts.metadata),
         Figure::Rounding => overview::rounding(data).map_or_else(Vec::new, |rounding| {
-            let error = rounding.error.is_finite().then(|| rounding.error.round());
             vec![
                 (format!("{name}, estimated"), exact(Some(rounding.bytes.round())), "B"),
-                (format!("{name}, error"), exact(error), "B"),
+                (format!("{name}, error"), exact(Some(rounding.error.round())), "B"),
                 (format!("{name}, samples"), rounding.samples.to_string(), ""),
             ]
         }),

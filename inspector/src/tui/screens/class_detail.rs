@@ -54,13 +54,9 @@ fn lines(theme: &Theme, data: &Data, class: u16, height: u16) -> Vec<Line<'stati
         || "no request was sampled".to_owned(),
         |rounding| {
             let plus_minus = if theme.glyphs.ascii { "+-" } else { "±" };
-            let error = if rounding.error.is_finite() {
-                format!(" {plus_minus} {}", format::bytes(rounding.error as i64))
-            } else {
-                String::new()
-            };
+            let error = format::bytes(rounding.error as i64);
             format!(
-                "{}{error} of the live bytes, by {} sampled requests",
+                "{} {plus_minus} {error} of the live bytes, by {} sampled requests",
                 format::bytes(rounding.bytes as i64),
                 format::thousands(rounding.samples)
             )

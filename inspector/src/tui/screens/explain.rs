@@ -81,7 +81,7 @@ fn explain_part(figure: Figure) -> Explanation {
             "bytes, and half the width of the 95 % interval",
             "For each class: the mean slack of the requests that were sampled × its live blocks.",
             "An estimate: the sample is of allocations, not of live blocks. Without samples it is not shown; \
-             of a class with a single sample no error is known, which then stands as ?.",
+             of a class with a single sample the error is a whole block for each.",
         );
     }
     let part = |title, what, how| explanation(title, what, "bytes", how, CONSISTENT);
