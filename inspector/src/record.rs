@@ -107,9 +107,9 @@ pub(crate) fn record(
         };
         match recorder.write(start.elapsed(), kind, &payload).map_err(cannot)? {
             Written::Yes => {}
-            // A subscription begins with a full state, which the new segment needs.
+            // A subscription begins with a full state, which the new segment needs; and so it does what the system says.
             Written::Renewed => match connection.subscribe(interval) {
-                Ok(()) => {}
+                Ok(()) => next_second = Instant::now(),
                 Err(error) => break ended(connection, &error),
             },
             Written::Full => break "the size limit is reached".to_owned(),

@@ -79,6 +79,8 @@ pub struct Data {
     pub lost: u64,
     /// Transitions missing in the log of a moment, which is kept without it.
     forgotten: u64,
+    /// Number of the entry that came next in that log.
+    log_end: u64,
     /// Figures of every class, by class number, of the last complete state.
     pub figures: Vec<ClassFigures>,
     /// What is lost in every class, by class number, of the last complete state.
@@ -114,6 +116,7 @@ impl Data {
             edges: EdgeCounts::default(),
             lost: 0,
             forgotten: 0,
+            log_end: 0,
             figures: Vec::new(),
             fragmentation: Vec::new(),
             lints: Watch::default(),
@@ -196,6 +199,7 @@ impl Data {
             edges: self.edges,
             lost: self.lost,
             forgotten: self.forgotten.saturating_add(self.events.missed_total()),
+            log_end: self.events.end(),
             figures: self.figures.clone(),
             fragmentation: self.fragmentation.clone(),
             lints: self.lints.clone(),
@@ -212,12 +216,12 @@ impl Data {
     /// The data as they were at `moment`, one of these: with the history and the events until then.
     #[must_use]
     pub fn at(&self, moment: &Moment) -> Self {
-        let until_ns = moment.uptime_ns();
+        let (until_ns, then) = (moment.uptime_ns(), &moment.data);
         Self {
-            history: self.history.until(until_ns, &moment.data.history),
-            events: self.events.until(until_ns),
+            history: self.history.until(until_ns, &then.history),
+            events: self.events.until(until_ns, then.log_end, then.forgotten),
             forgotten: 0,
-            ..(*moment.data).clone()
+            ..(**then).clone()
         }
     }
 

@@ -213,9 +213,21 @@ impl EventLog {
         (!follows).then_some(here)
     }
 
-    /// The log as it was when the process had run for `uptime_ns`; single steps lead on from there.
+    /// The log as it was when the process had run for `uptime_ns`; single steps lead on from there. `end` was the number
+    /// of the entry to come next then, and `missed` were missing.
     #[must_use]
-    pub fn until(&self, uptime_ns: u64) -> Self {
+    pub fn until(&self, uptime_ns: u64, end: u64, missed: u64) -> Self {
+        if end < self.first {
+            // All of it was dropped since, and some of what followed: the first step is a gap.
+            let entries = VecDeque::new();
+            return Self {
+                entries,
+                first: end,
+                missed,
+                capacity: self.capacity,
+                behind: self.behind,
+            };
+        }
         // Records of different processors may stand a little out of order; what follows the last one of that time does not
         // belong to it.
         let is_earlier = |entry: &Entry| match entry {
@@ -359,16 +371,16 @@ mod tests {
         let mut log = EventLog::default();
         log.extend(&Transitions { missed: 2, records: vec![record(5, 0, 1), record(4, 1, 2)] });
         log.extend(&Transitions { missed: 3, records: vec![record(8, 2, 3)] });
-        assert_eq!((log.until(3).end(), log.until(3).missed_total()), (0, 0));
+        assert_eq!((log.until(3, 0, 0).end(), log.until(3, 0, 0).missed_total()), (0, 0));
         // The one that stands out of order belongs to its time, and so does what stands before it.
-        let mut past = log.until(4);
+        let mut past = log.until(4, 0, 0);
         assert_eq!((past.end(), past.missed_total()), (3, 2));
         assert!(past.step_from(&log));
         assert_eq!((past.get(3), past.missed_total()), (Some(&Entry::Missed(3)), 5));
         assert!(past.step_from(&log));
         assert!(!past.step_from(&log));
         assert_eq!(past.get(4), log.get(4));
-        assert_eq!(log.until(8).end(), log.end());
+        assert_eq!(log.until(8, 9, 9).end(), log.end());
     }
 
     #[test]

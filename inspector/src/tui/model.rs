@@ -256,6 +256,15 @@ impl Model {
         self.shown().map_or(0, |shown| now.saturating_sub(shown.picture.uptime_ns))
     }
 
+    /// Whether what is frozen was told by an earlier connection than the one there is.
+    #[must_use]
+    pub fn is_outlived(&self) -> bool {
+        match (&self.frozen, &self.live) {
+            (Some(frozen), Some(live)) => frozen.data.epoch != live.epoch,
+            _ => false,
+        }
+    }
+
     /// States that came since the view was frozen.
     #[must_use]
     pub fn behind(&self) -> u64 {

@@ -187,11 +187,25 @@ fn connect(model: &mut Model, hello: Hello) {
         return;
     }
     let epoch = model.live.as_ref().map_or(0, |live| live.epoch + 1);
-    model.live = Some(Data::new(hello, epoch));
+    let before = model.live.replace(Data::new(hello, epoch));
     model.moments.clear();
     model.connection = Connection::Connecting;
     if model.frozen.is_none() {
-        model.states.event = None;
+        leave(model, before.as_ref());
+    }
+}
+
+/// What is shown was that of `before`, and is now that of another connection: numbers of events mean nothing there, those
+/// of superblocks only if it is the same program.
+fn leave(model: &mut Model, before: Option<&Data>) {
+    model.states.event = None;
+    model.stream.event = None;
+    let program = |data: &Data| {
+        let hello = &data.picture.hello;
+        (hello.pid, hello.agent_started_unix_ns)
+    };
+    if before.map(program) != model.live.as_ref().map(program) {
+        model.map.open = None;
     }
 }
 
@@ -276,8 +290,6 @@ fn perform(model: &mut Model, action: Action) -> Commands {
         Action::Redraw => {
             return Commands { clear: true, ..Commands::REDRAW };
         }
-        Action::Faster => return change_rate(model, 2.0),
-        Action::Slower => return change_rate(model, 0.5),
         Action::Freeze => freeze(model),
         Action::Show(screen) => show(model, screen),
         Action::NextScreen => show(model, neighbour(model.screen, 1)),
@@ -306,8 +318,14 @@ fn perform(model: &mut Model, action: Action) -> Commands {
         Action::Baseline => past::set_baseline(model),
         Action::Difference => past::toggle_difference(model),
         Action::Programs if model.picker.open => return picker::close(model),
+        Action::Programs | Action::Reconnect | Action::Faster | Action::Slower if model.replay => {
+            model.notice =
+                Some("a recording is what it is: replay has --speed and --from".to_owned());
+        }
         Action::Programs => return picker::open(model),
         Action::Reconnect => return reconnect(model),
+        Action::Faster => return change_rate(model, 2.0),
+        Action::Slower => return change_rate(model, 0.5),
         _ if model.overlay != Overlay::None => scroll_overlay(model, action),
         action if model.picker.open => return picker::act(model, action),
         Action::Open if model.screen == Screen::States => return cursor::open_states(model),
@@ -381,8 +399,12 @@ fn change_rate(model: &mut Model, factor: f64) -> Commands {
 
 /// Freezes the view, or lets it go on.
 fn freeze(model: &mut Model) {
-    if model.frozen.take().is_some() {
+    let is_outlived = model.is_outlived();
+    if let Some(frozen) = model.frozen.take() {
         model.states.event = None;
+        if is_outlived {
+            leave(model, Some(&frozen.data));
+        }
         if let Some(live) = &mut model.live {
             live.events.set_capacity(events::CAPACITY);
         }

@@ -173,7 +173,10 @@ fn badge(model: &Model) -> (String, Style) {
 
 /// What stands still: the present as it was, or a moment gone back to.
 fn paused_word(model: &Model) -> String {
-    if model.frozen.as_ref().is_some_and(|frozen| frozen.is_past) {
+    if model.is_outlived() {
+        // Its clock and its states are not those of what is watched now.
+        "PAUSED".to_owned()
+    } else if model.frozen.as_ref().is_some_and(|frozen| frozen.is_past) {
         format!("PAST -{}", format::duration(model.ago_ns()))
     } else {
         format!("PAUSED +{}", format::count(model.behind()))
@@ -245,17 +248,22 @@ fn header_row(model: &Model, width: u16) -> Vec<Item> {
     if let Some(frozen) = &model.frozen
         && word != paused_word(model)
     {
-        let paused = if frozen.is_past { paused_word(model) } else { "PAUSED".to_owned() };
+        let is_past = frozen.is_past && !model.is_outlived();
+        let paused = if is_past { paused_word(model) } else { "PAUSED".to_owned() };
         let paused = Span::styled(format!(" {paused} "), theme.badge(Hue::Orange));
         items.push((vec![paused], freeze));
     }
     if let (Some(shown), Some(before)) = (model.shown(), model.before()) {
         let since = shown.picture.uptime_ns.abs_diff(before.picture.uptime_ns);
-        let words = format!(" {} {} ", theme.glyphs.difference, format::duration(since));
+        let is_after = shown.picture.uptime_ns >= before.picture.uptime_ns;
+        let sign = if is_after { "" } else { "-" };
+        let words = format!(" {} {sign}{} ", theme.glyphs.difference, format::duration(since));
         let words = Span::styled(words, theme.badge(Hue::Blue));
         items.push((vec![words], Some(Hit::Key(Action::Difference))));
     }
-    items.push((vec![Span::raw(format::hertz(model.rate_hz))], None));
+    if !model.replay {
+        items.push((vec![Span::raw(format::hertz(model.rate_hz))], None));
+    }
     let roomy = width >= 100;
     if let Some(data) = data {
         let hello = &data.picture.hello;

@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 
 use super::paint;
+use crate::process::printable;
 use crate::tui::model::{Connection, Model, Silence};
 
 /// Rows that a reason may take above the state.
@@ -42,6 +43,13 @@ fn silence(model: &Model) -> Option<String> {
     } else {
         format!("no state for {seconds} s: pid {pid} is very busy, or stuck")
     })
+}
+
+/// What is watched now, though something else is shown.
+fn outlived(model: &Model) -> String {
+    let watched = model.live.as_ref().map(|live| (live.picture.pid, &live.picture.hello.name));
+    let (pid, name) = watched.map_or((0, ""), |(pid, name)| (pid, name.as_str()));
+    format!("pid {pid} ({}) is watched now, Space shows it", printable(name))
 }
 
 /// A page in the middle of the body.
@@ -88,9 +96,18 @@ pub fn banner(model: &Model) -> Vec<Line<'static>> {
         (Connection::Gone(reason), _) => ("GONE", reason.clone()),
         (Connection::Failed(reason), _) => ("FAILED", reason.clone()),
         (Connection::Connecting | Connection::Live, Some(silence)) => ("SILENT", silence),
+        (Connection::Connecting | Connection::Live, None) if model.is_outlived() => {
+            ("PAUSED", outlived(model))
+        }
         (Connection::Connecting | Connection::Live, None) => return Vec::new(),
     };
-    let text = format!("{word}: {reason}. The last state seen:");
+    let is_earlier = model.frozen.as_ref().is_some_and(|frozen| frozen.is_past);
+    let state = if is_earlier || model.is_outlived() || model.behind() > 0 {
+        "A state before that:"
+    } else {
+        "The last state seen:"
+    };
+    let text = format!("{word}: {reason}. {state}");
     let lines = paint::wrap(&text, usize::from(model.size.0.saturating_sub(2)));
     let styled = |text: String| Line::styled(format!(" {text}"), model.theme.alarm());
     lines.into_iter().take(BANNER_ROWS).map(styled).collect()

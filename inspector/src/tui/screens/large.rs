@@ -106,9 +106,11 @@ pub fn figure(model: &Model) -> Figure {
 }
 
 fn rows(model: &Model, data: &Data) -> Vec<Row> {
-    let is_new = |record: &&LargeRecord| model.before().is_none_or(|then| is_new(record, then));
-    let rows = data.picture.large.values().filter(is_new).map(|record| row(model, record));
-    let rows = rows.collect();
+    let records = match model.before() {
+        None => data.picture.large.values().collect(),
+        Some(before) => only_in(data, before),
+    };
+    let rows = records.into_iter().map(|record| row(model, record)).collect();
     model.large.list.arrange(COLUMNS, rows, |row, word| {
         row.cells[5].starts_with(word) || row.cells[1].contains(word)
     })
@@ -138,13 +140,22 @@ fn row(model: &Model, record: &LargeRecord) -> Row {
     }
 }
 
-/// Whether the block was not there, or not what it is now, in `before`. A descriptor is used again for later blocks.
-fn is_new(record: &LargeRecord, before: &Data) -> bool {
-    before.picture.large.get(&record.id).is_none_or(|then| {
-        (then.address, then.bytes, then.cached) != (record.address, record.bytes, record.cached)
-            // Younger than the baseline is long ago: another block at the same place.
-            || record.age_ns < then.age_ns
-    })
+/// The blocks of `data` that `other`, a state before or after it, does not have. A descriptor is used again for later
+/// blocks, maybe at the same place.
+fn only_in<'a>(data: &'a Data, other: &Data) -> Vec<&'a LargeRecord> {
+    let (now, then) = (data.picture.uptime_ns, other.picture.uptime_ns);
+    let is_same = |record: &LargeRecord, there: &LargeRecord| {
+        let (earlier, later) = if now < then { (record, there) } else { (there, record) };
+        (there.address, there.bytes, there.cached) == (record.address, record.bytes, record.cached)
+            // What came between the two is younger than the time between them; what is of no known age has none. Half, since
+            // ages are told to the microsecond or so.
+            && (later.age_ns == 0
+                || later.age_ns >= now.abs_diff(then).saturating_add(earlier.age_ns / 2))
+    };
+    let is_there = |record: &LargeRecord| {
+        other.picture.large.get(&record.id).is_some_and(|there| is_same(record, there))
+    };
+    data.picture.large.values().filter(|record| !is_there(record)).collect()
 }
 
 fn inside(area: Rect) -> Rect {
@@ -163,7 +174,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     let title = match model.before() {
         None => format!("Large: {} of {} blocks", rows.len(), data.picture.large.len()),
         Some(before) => {
-            let gone = before.picture.large.values().filter(|record| is_new(record, data)).count();
+            let gone = only_in(before, data).len();
             format!("Large, differences: {} came since the baseline, {gone} went", rows.len())
         }
     };
@@ -241,4 +252,47 @@ pub fn is_typing(model: &Model) -> bool {
 /// A key of that text.
 pub fn edit(model: &mut Model, key: KeyEvent) {
     model.large.list.filter.edit(key, NAMES);
+}
+
+#[cfg(test)]
+mod tests {
+    //! Aim: a block is told from a later one at the same place, looking forward and back. Method: one block at two times.
+    use std::time::Duration;
+
+    use super::*;
+    use crate::source::synthetic::{Synthetic, SyntheticSource};
+    use crate::source::{Source as _, SourceEvent};
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn at(seconds: u64, block: Option<(u64, u64)>) -> Data {
+        let SourceEvent::Connected(hello) =
+            SyntheticSource::new(Synthetic::default()).poll(Duration::ZERO)
+        else {
+            panic!("a greeting comes first")
+        };
+        let mut data = Data::new(hello, 0);
+        data.picture.uptime_ns = seconds * SECOND;
+        if let Some((address, age_ns)) = block {
+            let record = LargeRecord { id: 3, address, bytes: 1 << 20, age_ns, cached: false };
+            data.picture.large.insert(3, record);
+        }
+        data
+    }
+
+    #[test]
+    fn a_block_is_told_from_a_later_one_at_its_place() {
+        let counts =
+            |one: &Data, other: &Data| (only_in(one, other).len(), only_in(other, one).len());
+        let first = at(100, Some((16, 2 * SECOND)));
+        for (later, expected) in [
+            (at(160, Some((16, 62 * SECOND))), (0, 0)),
+            (at(160, Some((16, SECOND))), (1, 1)),
+            (at(160, Some((16, 30 * SECOND))), (1, 1)),
+            (at(160, Some((32, 62 * SECOND))), (1, 1)),
+            (at(160, None), (1, 0)),
+        ] {
+            assert_eq!(counts(&first, &later), expected, "{:?}", later.picture.large);
+        }
+    }
 }

@@ -189,7 +189,7 @@ fn draw_log(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, spots: &mu
     if numbers.is_empty() {
         let text = match edge {
             Some(_) => "no transition along this edge yet",
-            None => "no transition yet",
+            None => transition::nothing(log),
         };
         paint::text(buf, inner, (1, 0), text, theme.faint());
         return;

@@ -148,7 +148,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
                 "no transition matches the filter (Esc clears it)"
             }
             Some(_) => "no transition along this edge yet (Esc shows all)",
-            None => "no transition yet",
+            None => transition::nothing(log),
         };
         paint::text(buf, inner, (1, 0), text, theme.faint());
     }

@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 use crate::format;
 use crate::tui::data::Data;
 use crate::tui::edge::Edge;
-use crate::tui::events::Entry;
+use crate::tui::events::{Entry, EventLog};
 use crate::tui::theme::Theme;
 
 /// What a title says of the edge to which a log is restricted; nothing without one.
@@ -17,6 +17,16 @@ pub fn picked(theme: &Theme, edge: Option<Edge>) -> String {
         let (from, to) = (state::name(edge.from()), state::name(edge.to()));
         format!(" {from} {} {to}", theme.glyphs.to)
     })
+}
+
+/// What is said of a log that has nothing to show, whatever the edge or the filter.
+#[must_use]
+pub fn nothing(log: &EventLog) -> &'static str {
+    if log.first() > 0 && log.first() == log.end() {
+        "the log does not reach back so far: it keeps the newest transitions"
+    } else {
+        "no transition yet"
+    }
 }
 
 /// A transition, or a gap.

@@ -1,6 +1,7 @@
 //! Looking back: scrubbing through the moments that are kept, and the baseline that differences are taken to.
 
 use super::freeze;
+use crate::format;
 use crate::tui::keys::Action;
 use crate::tui::model::{Model, Screen};
 use crate::tui::moments::Moment;
@@ -58,13 +59,20 @@ pub(super) fn scrub(model: &mut Model, action: Action) -> bool {
 /// What is shown becomes what differences are taken to.
 pub(super) fn set_baseline(model: &mut Model) {
     let Some(shown) = model.shown() else { return };
+    let uptime = format::duration(shown.picture.uptime_ns);
     model.baseline = Some(Moment::of(shown));
+    model.notice =
+        Some(format!("the baseline is the state at {uptime}; D shows differences to it"));
 }
 
-/// Shows differences, or the figures themselves again. Without a baseline the present becomes it.
+/// Shows differences, or the figures themselves again. Without a baseline of this connection what is shown becomes it.
 pub(super) fn toggle_difference(model: &mut Model) {
-    model.shows_difference = !model.shows_difference;
-    if model.shows_difference && model.baseline.is_none() {
+    let Some(shown) = model.shown() else { return };
+    let is_baseline = |moment: &Moment| moment.data().epoch == shown.epoch;
+    if model.baseline.as_ref().is_some_and(is_baseline) {
+        model.shows_difference = !model.shows_difference;
+    } else {
+        model.shows_difference = true;
         set_baseline(model);
     }
 }

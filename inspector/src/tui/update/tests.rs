@@ -1,6 +1,7 @@
 //! Aim: messages do what the keys' table says; the view stands still while it is frozen; no order of
 //! connection events shows what was not told.
 
+use lfalloc_protocol::message::{TransitionRecord, Transitions};
 use ratatui::crossterm::event::{MouseButton, MouseEventKind};
 
 use super::*;
@@ -210,16 +211,17 @@ fn differences_are_to_the_baseline_on_every_screen() {
     bench.advance(4);
     let rows = bench.rows();
     assert!(!rows.is_empty());
-    let sum = |rows: &[Row], column: Column| -> f64 {
-        rows.iter().filter_map(|row| column.value(row)).sum()
+    let sum = |rows: &[Row], column: Column| -> i64 {
+        rows.iter().filter_map(|row| column.value(row)).sum::<f64>() as i64
     };
     let live =
         |data: &Data| data.picture.classes.iter().map(|class| class.live_blocks).sum::<i64>();
     let (now, then) = (bench.live(), bench.model.before().expect("shown"));
-    assert_eq!(sum(&rows, Column::Live), (live(now) - live(then)) as f64);
+    assert_eq!(sum(&rows, Column::Live), live(now) - live(then));
     let allocations =
         |data: &Data| -> u64 { data.picture.classes.iter().map(|class| class.allocations).sum() };
-    assert_eq!(sum(&rows, Column::Allocations), (allocations(now) - allocations(then)) as f64);
+    let allocated = (allocations(now) - allocations(then)).cast_signed();
+    assert_eq!(sum(&rows, Column::Allocations), allocated);
     bench.press("D");
     assert!(bench.model.before().is_none());
     bench.press("D,,,,,");
@@ -232,6 +234,65 @@ fn differences_are_to_the_baseline_on_every_screen() {
     let _ = bench.source.poll(Duration::ZERO);
     bench.advance(2);
     assert!(bench.model.before().is_none(), "another program has another baseline");
+    bench.press("D");
+    assert_eq!(bench.model.before().map(|before| before.picture.states), Some(2), "which D makes");
+    bench.press("D");
+    assert!(bench.model.before().is_none());
+}
+
+#[test]
+fn a_moment_that_the_log_does_not_reach_misses_what_it_missed_then() {
+    let mut bench = Bench::after(4);
+    let extend = |bench: &mut Bench, missed: u64, count: u64| {
+        let live = bench.model.live.as_mut().expect("connected");
+        let uptime_ns = live.picture.uptime_ns + 1;
+        let (superblock, class, from, to, cause) = (1, 0, 0, 1, 0);
+        let record = |tag| TransitionRecord { uptime_ns, superblock, class, from, to, cause, tag };
+        live.events.extend(&Transitions { missed, records: (0..count).map(record).collect() });
+    };
+    extend(&mut bench, 70, 1);
+    bench.advance(1);
+    let then = (bench.live().drops(), bench.live().events.end());
+    extend(&mut bench, 900, events::CAPACITY as u64 + 5);
+    bench.advance(1);
+    bench.press("7,");
+    let shown = bench.model.shown().expect("a state");
+    assert_eq!(shown.picture.states, 5);
+    assert_eq!((shown.drops(), shown.events.end()), then);
+    assert_eq!(shown.events.first(), then.1, "nothing of it is kept");
+    bench.press("5.");
+    let shown = bench.model.shown().expect("a state");
+    let stepped = shown.events.get(then.1).copied();
+    assert!(matches!(stepped, Some(Entry::Missed(lost)) if lost > 5), "{stepped:?}");
+}
+
+#[test]
+fn what_is_frozen_of_one_program_is_not_taken_for_another() {
+    let mut bench = Bench::after(5);
+    bench.press("3");
+    let _ = bench.key(KeyCode::Enter);
+    bench.press(",,");
+    let hello = Hello { pid: 99, ..bench.hello() };
+    let _ = bench.say(SourceEvent::Gone("it ended".to_owned()));
+    assert!(!bench.model.is_outlived());
+    let _ = bench.say(SourceEvent::Connected(hello));
+    bench.source = SyntheticSource::new(Synthetic { superblocks: 5, ..Synthetic::default() });
+    let _ = bench.source.poll(Duration::ZERO);
+    bench.advance(2);
+    assert!(bench.model.is_outlived() && bench.model.map.open.is_some(), "as it was frozen");
+    bench.press("7k ");
+    assert!(bench.model.map.open.is_none(), "its superblock is not one of the other's");
+    assert_eq!(bench.model.stream.event, None);
+}
+
+#[test]
+fn a_recording_has_no_rate_and_no_other_program() {
+    let mut bench = Bench::after(2);
+    bench.model.replay = true;
+    for key in ["+", "-", "p", "r"] {
+        assert_eq!(bench.ask(key).rate_hz, None);
+        assert!(bench.model.notice.is_some() && !bench.model.picker.open, "{key}");
+    }
 }
 
 #[test]
