@@ -17,8 +17,9 @@ use crate::picture::{Applied, ClassFigures, Error, OCCUPANCY_STEPS, Picture};
 const PAST_STEP_NS: u64 = 1_000_000_000;
 /// How many are kept: rates are over one to two seconds.
 const PASTS: usize = 2;
-/// Rates need so long to settle after the last change.
+/// Rates need so long to settle after the last change, and one further state in any case: states may be further apart.
 const SETTLING_NS: u64 = 3_000_000_000;
+const SETTLING_STATES: u64 = 1;
 
 /// Counters of a while ago.
 #[derive(Clone, Debug)]
@@ -101,6 +102,8 @@ pub struct Data {
     mark: Option<Mark>,
     /// How long the process had run when a state last differed from the one before, nanoseconds.
     changed_ns: u64,
+    /// Which state that was.
+    changed_state: u64,
 }
 
 impl Data {
@@ -126,6 +129,7 @@ impl Data {
             past: VecDeque::new(),
             mark: None,
             changed_ns: 0,
+            changed_state: 0,
         }
     }
 
@@ -150,10 +154,12 @@ impl Data {
         if self.mark.as_ref() != Some(&mark) {
             self.mark = Some(mark);
             self.changed_ns = self.picture.uptime_ns;
+            self.changed_state = self.picture.states;
         }
+        let states = self.picture.states.saturating_sub(self.changed_state);
         // Not after: a clock that went back is news.
         let since = self.picture.uptime_ns.checked_sub(self.changed_ns);
-        since.is_none_or(|since| since <= SETTLING_NS)
+        since.is_none_or(|since| since <= SETTLING_NS) || states <= SETTLING_STATES
     }
 
     /// Applies a frame; whether anything that is shown has changed: clocks alone, which tell that time passes, do not count.
@@ -210,6 +216,7 @@ impl Data {
             class_transitions: self.class_transitions.clone(),
             mark: None,
             changed_ns: self.changed_ns,
+            changed_state: self.changed_state,
         }
     }
 
@@ -316,7 +323,8 @@ impl Data {
 
 #[cfg(test)]
 mod tests {
-    //! Aim: a clock at the end of its range is no reason to end. Method: two states of that time.
+    //! Aim: a clock at the end of its range is no reason to end, and the last change is shown to its end. Method: states of
+    //! times made by hand.
     use std::time::Duration;
 
     use super::*;
@@ -324,22 +332,52 @@ mod tests {
     use crate::source::synthetic::{Synthetic, SyntheticSource};
     use crate::source::{Source as _, SourceEvent};
 
-    #[test]
-    fn a_clock_at_its_end_is_taken_in() {
+    fn beginning() -> (Picture, Data) {
         let mut source = SyntheticSource::new(Synthetic::default());
         let SourceEvent::Connected(hello) = source.poll(Duration::ZERO) else {
             panic!("a greeting comes first")
         };
-        let mut picture = Picture::new(hello.clone());
-        let mut data = Data::new(hello, 0);
+        (Picture::new(hello.clone()), Data::new(hello, 0))
+    }
+
+    /// Tells `picture` as a whole state; whether anything that is shown has changed.
+    fn tell(data: &mut Data, picture: &Picture) -> bool {
+        let mut changed = false;
+        each_frame(picture, 1, |kind, payload| {
+            changed |= data.apply(kind, payload).expect("a state");
+            Ok(())
+        })
+        .expect("frames");
+        changed
+    }
+
+    #[test]
+    fn a_clock_at_its_end_is_taken_in() {
+        let (mut picture, mut data) = beginning();
         for uptime_ns in [u64::MAX - 1, u64::MAX] {
             picture.uptime_ns = uptime_ns;
-            each_frame(&picture, 1, |kind, payload| {
-                data.apply(kind, payload).expect("a state");
-                Ok(())
-            })
-            .expect("frames");
+            tell(&mut data, &picture);
         }
         assert_eq!(data.picture.states, 2);
+    }
+
+    /// A rate is shown until a state says that it is over, however far apart states are.
+    #[test]
+    fn rates_settle_at_every_rate_of_states() {
+        for apart_ms in [250, 1000, 3100, 10_000, 60_000] {
+            let (mut picture, mut data) = beginning();
+            let mut shown = None;
+            let mut draws = 0;
+            for step in 1..=40 {
+                picture.uptime_ns = step * apart_ms * 1_000_000;
+                picture.end.allocations_after = 1000 * step.min(3);
+                if tell(&mut data, &picture) {
+                    shown = data.history.rates().allocations;
+                    draws += 1;
+                }
+            }
+            assert_eq!(shown, Some(0.0), "states {apart_ms} ms apart");
+            assert!(draws < 20, "{draws} draws, states {apart_ms} ms apart");
+        }
     }
 }

@@ -216,16 +216,19 @@ fn drive(
     let mut pace = Pace::new(Instant::now());
     draw(output, model, &mut pace, false)?;
     loop {
+        if pace.is_due(Instant::now()) {
+            // Not left to the wait below, which gives what is there before it looks at the time: there may always be
+            // something.
+            draw(output, model, &mut pace, false)?;
+        }
         let message = match pace.wait(Instant::now()) {
             None => messages.recv().map_err(RecvTimeoutError::from),
             Some(wait) => messages.recv_timeout(wait),
         };
         let message = match message {
             Ok(message) => message,
-            Err(RecvTimeoutError::Timeout) => {
-                draw(output, model, &mut pace, false)?;
-                continue;
-            }
+            // It is due.
+            Err(RecvTimeoutError::Timeout) => continue,
             // With every sender gone nothing can happen any more.
             Err(RecvTimeoutError::Disconnected) => return Ok(ExitStatus::Done),
         };

@@ -141,6 +141,27 @@ fn a_flood_of_frames_is_drawn_in_the_end_and_not_frame_by_frame() {
 }
 
 #[test]
+fn a_flood_that_does_not_end_is_drawn_meanwhile() {
+    let mut source =
+        SyntheticSource::new(Synthetic { superblocks: 10, operations: 50, ..Synthetic::default() });
+    let (sender, receiver) = channel();
+    // There is always more than is taken in before the next look at the time.
+    for _ in 0..200_000 {
+        let event = source.poll(Duration::ZERO);
+        sender.send(Message::Source(event)).expect("the loop listens");
+    }
+    sender.send(Message::Signal(15)).expect("the loop listens");
+    let (mut model, mut seen) = (model(), Seen::default());
+    let status = drive(&mut model, &receiver, |_| {}, &mut seen).expect("drawing does not fail");
+    assert_eq!(status, ExitStatus::Signal(15));
+    assert!(
+        seen.draws > 5,
+        "the first picture, the connection, and as time goes by: {}",
+        seen.draws
+    );
+}
+
+#[test]
 fn it_ends_when_nobody_can_say_anything_any_more() {
     assert_eq!(drive_slowly(vec![]).status, ExitStatus::Done);
     assert_eq!(drive_slowly(vec![Message::InputClosed]).status, ExitStatus::Done);
