@@ -211,7 +211,7 @@ impl Viewer {
         let mut output = pty.master.try_clone_reader()?;
         // Somebody has to read what is drawn.
         thread::spawn(move || {
-            let mut buffer = [0; 1 << 16];
+            let mut buffer = vec![0; 1 << 16];
             while output.read(&mut buffer).is_ok_and(|read| read > 0) {}
         });
         let mut input = pty.master.take_writer()?;
