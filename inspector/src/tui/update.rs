@@ -315,7 +315,10 @@ fn perform(model: &mut Model, action: Action) -> Commands {
         Action::ScrubBack | Action::ScrubForward | Action::LeapBack | Action::LeapForward => {
             return Commands::redraw_if(past::scrub(model, action));
         }
-        Action::Baseline => past::set_baseline(model),
+        Action::Baseline => {
+            past::set_baseline(model);
+            past::tell_baseline(model);
+        }
         Action::Difference => past::toggle_difference(model),
         Action::Programs if model.picker.open => return picker::close(model),
         Action::Programs | Action::Reconnect | Action::Faster | Action::Slower if model.replay => {

@@ -59,10 +59,16 @@ pub(super) fn scrub(model: &mut Model, action: Action) -> bool {
 /// What is shown becomes what differences are taken to.
 pub(super) fn set_baseline(model: &mut Model) {
     let Some(shown) = model.shown() else { return };
-    let uptime = format::duration(shown.picture.uptime_ns);
     model.baseline = Some(Moment::of(shown));
-    model.notice =
-        Some(format!("the baseline is the state at {uptime}; D shows differences to it"));
+}
+
+/// Says in the footer what is the baseline now: nothing else tells before differences are shown.
+pub(super) fn tell_baseline(model: &mut Model) {
+    let baseline = model.baseline.as_ref().filter(|_| model.shown().is_some());
+    model.notice = baseline.map(|moment| {
+        let uptime = format::duration(moment.uptime_ns());
+        format!("baseline: the state at {uptime} (D shows differences)")
+    });
 }
 
 /// Shows differences, or the figures themselves again. Without a baseline of this connection what is shown becomes it.

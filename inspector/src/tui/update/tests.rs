@@ -206,6 +206,7 @@ fn differences_are_to_the_baseline_on_every_screen() {
     let mut bench = Bench::after(4);
     bench.press("b");
     assert!(bench.model.before().is_none(), "not shown yet");
+    assert!(bench.model.notice.is_some(), "but told");
     bench.press("D");
     assert!(bench.rows().is_empty(), "nothing differs from itself");
     bench.advance(4);
