@@ -32,9 +32,15 @@ pub(super) fn parse_speed(text: &str) -> Result<f64, String> {
 
 /// A length of time.
 pub(super) fn parse_seconds(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
+    let (number, scale) = match text.chars().last() {
+        Some('s') => (&text[..text.len() - 1], 1.0),
+        Some('m') => (&text[..text.len() - 1], 60.0),
+        Some('h') => (&text[..text.len() - 1], 3600.0),
+        _ => (text, 1.0),
+    };
+    match number.parse::<f64>().map(|number| number * scale) {
         Ok(seconds) if (0.1..=86_400.0).contains(&seconds) => Ok(seconds),
-        _ => Err("seconds, from 0.1 to 86400".to_owned()),
+        _ => Err("seconds, from 0.1 to 86400, or such as 90s, 10m, 1h".to_owned()),
     }
 }
 
@@ -80,6 +86,9 @@ mod tests {
             assert!(parse_size(text).is_err(), "{text}");
         }
         assert!(parse_seconds("0.1").is_ok() && parse_seconds("0.09").is_err());
+        assert_eq!((parse_seconds("60s"), parse_seconds("1.5m")), (Ok(60.0), Ok(90.0)));
+        assert!(parse_seconds("24h").is_ok() && parse_seconds("25h").is_err());
+        assert!(["s", "", "m5", "5x", "é"].iter().all(|text| parse_seconds(text).is_err()));
         assert!(parse_seconds("86400").is_ok() && parse_seconds("86401").is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! Aim: the loop draws on change only, and ends for every reason it should.
 
-use std::sync::mpsc::{channel, sync_channel};
+use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::time::Duration;
 
 use lfalloc_protocol::message::Kind;
@@ -18,16 +18,18 @@ fn key(code: KeyCode) -> Message {
     Message::Key(KeyEvent::new(code, KeyModifiers::NONE))
 }
 
-/// A terminal that counts.
-#[derive(Default)]
+/// A terminal that counts, and tells of each drawing.
 struct Seen {
     draws: usize,
     copies: Vec<String>,
+    drawn: Sender<()>,
 }
 
 impl Output for Seen {
     fn draw(&mut self, _: &Model, _: bool) -> io::Result<()> {
         self.draws += 1;
+        // A feeder that has fed everything does not listen any more.
+        let _ = self.drawn.send(());
         Ok(())
     }
 
@@ -45,20 +47,28 @@ struct Driven {
     status: ExitStatus,
 }
 
-/// Feeds the messages one at a time, each only after the one before was taken in.
-fn drive_slowly(messages: Vec<Message>) -> Driven {
+/// Feeds the messages one at a time: those that are to be drawn, each only after the one before was.
+fn drive_slowly(drawn: Vec<Message>, silent: Vec<Message>) -> Driven {
     let (sender, receiver) = sync_channel(0);
     let (rates, asked) = channel();
+    let (drawing, drawings) = channel();
     let feeder = std::thread::spawn(move || {
-        for message in messages {
-            // The loop drains what is waiting: a rendezvous and a pause keep them apart.
+        // The loop drains what is waiting: only a drawing tells that it has taken one in. One that never comes is counted.
+        let wait = || drawings.recv_timeout(Duration::from_secs(10));
+        let _ = wait();
+        for message in drawn {
             if sender.send(message).is_err() {
                 return;
             }
-            std::thread::sleep(Duration::from_millis(5));
+            let _ = wait();
+        }
+        for message in silent {
+            if sender.send(message).is_err() {
+                return;
+            }
         }
     });
-    let mut seen = Seen::default();
+    let mut seen = Seen { draws: 0, copies: Vec::new(), drawn: drawing };
     let ask = |ask| {
         let _ = rates.send(ask);
     };
@@ -74,28 +84,26 @@ fn nothing_is_drawn_when_nothing_has_changed() {
     let quiet = || Message::Source(SourceEvent::Quiet);
     let unbound = key(KeyCode::Char('Z'));
     let Driven { draws, status, .. } =
-        drive_slowly(vec![quiet(), unbound, quiet(), key(KeyCode::Char('q'))]);
+        drive_slowly(vec![], vec![quiet(), unbound, quiet(), key(KeyCode::Char('q'))]);
     assert_eq!((draws, status), (1, ExitStatus::Done), "the first picture alone");
 }
 
 #[test]
 fn what_changes_is_drawn_and_rates_are_passed_on() {
-    let messages = vec![
-        key(KeyCode::Tab),
-        key(KeyCode::Char('+')),
-        Message::Resize(100, 40),
-        Message::Signal(15),
-    ];
-    let Driven { draws, asked, status, .. } = drive_slowly(messages);
+    let messages = vec![key(KeyCode::Tab), key(KeyCode::Char('+')), Message::Resize(100, 40)];
+    let Driven { draws, asked, status, .. } = drive_slowly(messages, vec![Message::Signal(15)]);
     assert_eq!((draws, asked, status), (4, vec![Ask::Rate(8.0)], ExitStatus::Signal(15)));
 }
 
 #[test]
 fn a_text_is_copied_once_and_shown_to_be() {
     let failed = Message::Source(SourceEvent::Failed("no such process".to_owned()));
-    let Driven { draws, copies, .. } = drive_slowly(vec![failed, key(KeyCode::Char('y'))]);
+    let Driven { draws, copies, .. } = drive_slowly(vec![failed, key(KeyCode::Char('y'))], vec![]);
     assert_eq!((draws, copies), (3, vec!["no such process".to_owned()]));
-    assert!(drive_slowly(vec![key(KeyCode::Char('y'))]).copies.is_empty(), "nothing to copy");
+    assert!(
+        drive_slowly(vec![key(KeyCode::Char('y'))], vec![]).copies.is_empty(),
+        "nothing to copy"
+    );
 }
 
 /// A terminal that hangs up when it has shown a state.
@@ -163,11 +171,11 @@ fn a_flood_that_does_not_end_is_drawn_meanwhile() {
 
 #[test]
 fn it_ends_when_nobody_can_say_anything_any_more() {
-    assert_eq!(drive_slowly(vec![]).status, ExitStatus::Done);
-    assert_eq!(drive_slowly(vec![Message::InputClosed]).status, ExitStatus::Done);
-    assert_eq!(drive_slowly(vec![Message::Panicked]).status, ExitStatus::Panicked);
+    assert_eq!(drive_slowly(vec![], vec![]).status, ExitStatus::Done);
+    assert_eq!(drive_slowly(vec![], vec![Message::InputClosed]).status, ExitStatus::Done);
+    assert_eq!(drive_slowly(vec![], vec![Message::Panicked]).status, ExitStatus::Panicked);
     let failed = Message::Source(SourceEvent::Failed("no such process".to_owned()));
-    let status = drive_slowly(vec![failed, key(KeyCode::Char('q'))]).status;
+    let status = drive_slowly(vec![failed], vec![key(KeyCode::Char('q'))]).status;
     assert_eq!(status, ExitStatus::NeverConnected);
 }
 
