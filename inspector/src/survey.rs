@@ -28,6 +28,8 @@ use crate::process;
 pub const ROUND: Duration = Duration::from_secs(1);
 /// How long a round waits for greetings, and how long for answers.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// How long a program that does not stop talking is listened to beyond that.
+const LISTENING: Duration = Duration::from_millis(50);
 /// Between two whole states.
 const STATE_INTERVAL_MS: u32 = 10_000;
 /// Greetings that are waited for at the same time.
@@ -283,7 +285,9 @@ impl Watched {
 
     /// Takes in what has come, and waits for what is owed no longer than until `deadline`.
     fn take_answers(&mut self, deadline: Instant) -> Result<(), ConnectError> {
-        loop {
+        // Those that were asked after others have no time left, but what they said is there.
+        let end = deadline.max(Instant::now() + LISTENING);
+        while Instant::now() < end {
             let owes = self.is_asked || self.row.is_none();
             let left = if owes {
                 deadline.saturating_duration_since(Instant::now())
@@ -303,6 +307,7 @@ impl Watched {
                 self.remember(self.picture.uptime_ns, self.picture.live_bytes());
             }
         }
+        Ok(())
     }
 
     fn take_totals(&mut self, totals: &Totals) {
@@ -316,9 +321,9 @@ impl Watched {
     }
 
     fn remember(&mut self, uptime_ns: u64, live_bytes: i64) {
-        // State and totals of one round count as one.
-        if self.past.back().is_some_and(|(last, _)| uptime_ns < last + ROUND.as_nanos() as u64 / 2)
-        {
+        // State and totals of one round count as one. The clock is the program's, and may stand at its end.
+        let next = |last: u64| last.saturating_add(ROUND.as_nanos() as u64 / 2);
+        if self.past.back().is_some_and(|(last, _)| uptime_ns < next(*last)) {
             return;
         }
         if self.past.len() == TREND {

@@ -16,6 +16,8 @@ use lfinspect::survey::{Standing, Survey, Surveyor};
 use support::fake::{self, LARGE_BYTES, Manner};
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Many times what a round may take.
+const ROUND: Duration = Duration::from_secs(4);
 const SERVE: Manner = Manner::Serve { consistent_from: 1 };
 
 fn candidate(path: &Path) -> Candidate {
@@ -88,6 +90,29 @@ fn those_that_do_not_serve_are_told_with_their_reason_and_delay_nobody() {
     // What was reached before a socket was gone is forgotten with it.
     let survey = until(&mut surveyor, &[], |survey| survey.unreachable.is_empty());
     assert_eq!(survey.programs.len(), 1, "a connection that stands does not need its socket");
+}
+
+#[test]
+fn one_that_does_not_stop_talking_holds_up_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    // Before the other in every round.
+    let babbling = fake::start(folder.path(), "a-babbling", Manner::Babble);
+    let served = fake::start(folder.path(), "served", SERVE);
+    let candidates = [&babbling, &served].map(|path| candidate(path));
+    let (sender, surveys) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut surveyor = Surveyor::new();
+        while sender.send(surveyor.round_of(candidates.to_vec())).is_ok() {}
+    });
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let survey = surveys.recv_timeout(ROUND).expect("a round has an end");
+        if survey.programs.len() == 2 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{survey:?}");
+    }
+    assert_eq!(surveys.recv_timeout(ROUND).map(|survey| survey.programs.len()), Ok(2));
 }
 
 #[cfg(feature = "demo")]

@@ -23,6 +23,8 @@ pub(crate) enum Manner {
     Serve { consistent_from: u64 },
     /// Serves it, and after a subscription sends states as fast as they are taken: a full one, and updates.
     Churn,
+    /// Serves it, and then says things without a pause that no version knows, by a clock at its end.
+    Babble,
     /// Greets it and closes the connection.
     HangUp,
     /// Closes the connection after a first state.
@@ -93,6 +95,19 @@ fn serve(mut stream: UnixStream, name: &str, manner: Manner) -> Option<()> {
             write_frame(&mut stream, Kind::HELLO, &hello(name)).ok()?;
             churn(stream)
         }
+        Manner::Babble => {
+            write_frame(&mut stream, Kind::HELLO, &hello(name)).ok()?;
+            while read_frame(&mut stream, &mut buffer).ok()? != Kind::SUBSCRIBE {}
+            let begin = StateBegin { sequence: 1, full: true, uptime_ns: u64::MAX };
+            write_state(&mut stream, begin, true)?;
+            let totals = Totals { uptime_ns: u64::MAX, ..totals() };
+            write_frame(&mut stream, Kind::TOTALS, &totals).ok()?;
+            let frame = frame(Kind(0x01FF), 7);
+            let babble = frame.repeat(4096);
+            loop {
+                stream.write_all(&babble).ok()?;
+            }
+        }
         Manner::HangUp => write_frame(&mut stream, Kind::HELLO, &hello(name)).ok(),
         Manner::RefuseVersion => refuse(&mut stream, refusal::VERSION, 2),
         Manner::Busy => refuse(&mut stream, refusal::BUSY, MAJOR),
@@ -137,6 +152,12 @@ fn churn(mut stream: UnixStream) -> Option<()> {
         }
     }
     None
+}
+
+fn frame(kind: Kind, message: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_frame(&mut bytes, kind, &message).unwrap();
+    bytes
 }
 
 fn refuse(stream: &mut UnixStream, reason: u16, major: u16) -> Option<()> {
