@@ -16,6 +16,8 @@ use lfinspect::survey::{Standing, Survey, Surveyor};
 use support::fake::{self, LARGE_BYTES, Manner};
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Many times what a round may take.
+const ROUND: Duration = Duration::from_secs(4);
 const SERVE: Manner = Manner::Serve { consistent_from: 1 };
 
 fn candidate(path: &Path) -> Candidate {
@@ -104,13 +106,13 @@ fn one_that_does_not_stop_talking_holds_up_nobody() {
     });
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let survey = surveys.recv_timeout(PATIENCE).expect("a round has an end");
+        let survey = surveys.recv_timeout(ROUND).expect("a round has an end");
         if survey.programs.len() == 2 {
             break;
         }
         assert!(Instant::now() < deadline, "{survey:?}");
     }
-    assert_eq!(surveys.recv_timeout(PATIENCE).map(|survey| survey.programs.len()), Ok(2));
+    assert_eq!(surveys.recv_timeout(ROUND).map(|survey| survey.programs.len()), Ok(2));
 }
 
 #[cfg(feature = "demo")]

@@ -159,7 +159,8 @@ fn a_flood_that_does_not_end_is_drawn_meanwhile() {
         sender.send(Message::Source(event)).expect("the loop listens");
     }
     sender.send(Message::Signal(15)).expect("the loop listens");
-    let (mut model, mut seen) = (model(), Seen::default());
+    let (mut model, mut seen) =
+        (model(), Seen { draws: 0, copies: Vec::new(), drawn: channel().0 });
     let status = drive(&mut model, &receiver, |_| {}, &mut seen).expect("drawing does not fail");
     assert_eq!(status, ExitStatus::Signal(15));
     assert!(

@@ -102,7 +102,7 @@ fn serve(mut stream: UnixStream, name: &str, manner: Manner) -> Option<()> {
             write_state(&mut stream, begin, true)?;
             let totals = Totals { uptime_ns: u64::MAX, ..totals() };
             write_frame(&mut stream, Kind::TOTALS, &totals).ok()?;
-            let frame = frame(Kind(0x01FF), 7_u64);
+            let frame = frame(Kind(0x01FF), 7);
             let babble = frame.repeat(4096);
             loop {
                 stream.write_all(&babble).ok()?;

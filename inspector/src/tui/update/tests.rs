@@ -202,6 +202,7 @@ fn the_past_of_another_connection_is_gone() {
 }
 
 #[test]
+#[allow(clippy::float_cmp, reason = "sums of whole numbers are exact")]
 fn differences_are_to_the_baseline_on_every_screen() {
     let mut bench = Bench::after(4);
     bench.press("b");
