@@ -78,6 +78,8 @@ pub struct Recorder {
     writer: Writer<File>,
     /// Bytes of the segment before.
     older_bytes: u64,
+    /// Which file that is.
+    older: Option<(u64, u64)>,
     /// Whether the frames of a full state are under way.
     in_full_state: bool,
     /// Whether the segment holds a full state, whole.
@@ -117,6 +119,7 @@ impl Recorder {
             segment_limit,
             writer,
             older_bytes: 0,
+            older: None,
             in_full_state: false,
             has_state: false,
         })
@@ -158,7 +161,23 @@ impl Recorder {
         }
     }
 
+    /// Whether both files are those that were written here: another program may have taken their places meanwhile.
+    fn check_ours(&self) -> io::Result<()> {
+        let is_at = |path: &Path, file: Option<(u64, u64)>| {
+            fs::symlink_metadata(path).ok().map(|found| identity(&found)) == file
+        };
+        let own = identity(&self.writer.out.metadata()?);
+        if is_at(&self.path, Some(own)) && is_at(&older_path(&self.path), self.older) {
+            return Ok(());
+        }
+        Err(io::Error::other(
+            "its file, or the one with .1, was replaced by another; neither is touched",
+        ))
+    }
+
     fn renew(&mut self, at: Duration) -> io::Result<()> {
+        self.check_ours()?;
+        self.older = Some(identity(&self.writer.out.metadata()?));
         // The renaming must not reach the disk before what is renamed.
         self.writer.out.sync_data()?;
         fs::rename(&self.path, older_path(&self.path))?;
@@ -188,6 +207,11 @@ impl Recorder {
     pub fn finish(self) -> io::Result<()> {
         self.writer.finish()?.sync_all()
     }
+}
+
+/// What a file is, wherever it is moved: its device and its number there.
+fn identity(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
 }
 
 /// A new file with all that a segment begins with.

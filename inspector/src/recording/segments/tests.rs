@@ -139,6 +139,27 @@ fn make(segments: u32) -> Made {
 }
 
 #[test]
+fn files_of_others_are_not_replaced() {
+    for foreign in ["a.lfrec.1", "a.lfrec"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.lfrec");
+        let mut program = Program::new(5);
+        let hello = program.hello.clone();
+        let mut recorder = Recorder::create(&path, &hello, 99, LIMIT, Keep::Newest).unwrap();
+        if foreign == "a.lfrec" {
+            std::fs::remove_file(&path).unwrap();
+        }
+        std::fs::write(folder.path().join(foreign), "precious").unwrap();
+        let refused = (0..100_000).find_map(|step| {
+            let (kind, payload) = program.next_frame();
+            recorder.write(Duration::from_millis(step), kind, &payload).err()
+        });
+        assert!(refused.expect("it must make room").to_string().contains("replaced by another"));
+        assert_eq!(std::fs::read(folder.path().join(foreign)).unwrap(), b"precious", "{foreign}");
+    }
+}
+
+#[test]
 fn the_newest_are_kept_and_the_oldest_go() {
     let made = make(4);
     let mut renewed = 0;
