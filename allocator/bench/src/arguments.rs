@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::watched;
+use crate::{busy, watched};
 
 /// What is printed for `--help`, and after a mistake.
 pub(crate) const USAGE: &str = "usage: lfalloc-bench COMMAND
@@ -15,7 +15,7 @@ pub(crate) const USAGE: &str = "usage: lfalloc-bench COMMAND
   watched --lfinspect PATH [--superblocks N] [--threads N] [--rate HZ] [--pairs N] [--seconds N] [--keys KEYS]
                                    what a busy program with N superblocks (100000) loses by being watched, in
                                    pairs (10) of N seconds (6), and what the viewer costs with KEYS typed
-  busy [--superblocks N] [--seconds N] [--threads N]
+  busy [--superblocks N] [--seconds N] [--threads N] [--directory DIR]
                                    a program to attach to: holds N superblocks (100000), replaces objects
                                    in N threads (1) for N seconds (10), prints operations per second";
 
@@ -44,14 +44,7 @@ pub(crate) enum Command {
     /// A busy program, watched and not.
     Watched(watched::Options),
     /// Be a program that is busy, for somebody to attach to.
-    Busy {
-        /// How many it holds.
-        superblocks: usize,
-        /// How long.
-        seconds: usize,
-        /// In how many threads.
-        threads: usize,
-    },
+    Busy(busy::Options),
     /// Be that small program; not for people.
     Serve,
 }
@@ -75,7 +68,13 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
             pairs: 10,
             seconds: 6,
         }),
-        Some("busy") => Command::Busy { superblocks: 100_000, seconds: 10, threads: 1 },
+        Some("busy") => Command::Busy(busy::Options {
+            superblocks: 100_000,
+            threads: 1,
+            seconds: 10,
+            directory: None,
+            is_counted: false,
+        }),
         Some("serve") => Command::Serve,
         Some("help" | "--help" | "-h") => return Ok(Command::Help),
         _ => return Err(format!("there is no command {}", name.to_string_lossy())),
@@ -91,18 +90,17 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
             (Command::Core { only, .. }, "--only") => {
                 *only = value()?.to_string_lossy().into_owned();
             }
-            (
-                Command::Snapshot { superblocks } | Command::Busy { superblocks, .. },
-                "--superblocks",
-            ) => {
+            (Command::Snapshot { superblocks }, "--superblocks") => {
                 *superblocks = number(&option, &value()?, 10_000_000)?;
             }
-            (Command::Busy { seconds, .. }, "--seconds") => {
-                *seconds = number(&option, &value()?, 3_600)?;
-            }
-            (Command::Busy { threads, .. }, "--threads") => {
-                *threads = number(&option, &value()?, 64)?;
-            }
+            (Command::Busy(options), option) => match option {
+                "--superblocks" => options.superblocks = number(option, &value()?, 10_000_000)?,
+                "--threads" => options.threads = number(option, &value()?, 256)?,
+                "--seconds" => options.seconds = number(option, &value()?, 3_600)?,
+                "--directory" => options.directory = Some(value()?.into()),
+                "--counted" => options.is_counted = true,
+                _ => return Err(format!("busy has no option {option}")),
+            },
             (Command::Attach { lfinspect }, "--lfinspect") => *lfinspect = Some(value()?.into()),
             (Command::Watched(options), option) => match option {
                 "--lfinspect" => options.lfinspect = value()?.into(),
@@ -159,14 +157,11 @@ mod tests {
         };
         assert_eq!((options.pairs, options.seconds, options.keys.as_str()), (3, 6, "3"));
         assert!(parsed("watched --pairs 3").is_err(), "without a viewer");
-        assert_eq!(
-            parsed("busy --threads 2 --superblocks 7"),
-            Ok(Command::Busy { superblocks: 7, seconds: 10, threads: 2 })
-        );
-        assert_eq!(
-            parsed("busy --seconds 3"),
-            Ok(Command::Busy { superblocks: 100_000, seconds: 3, threads: 1 })
-        );
+        let Ok(Command::Busy(options)) = parsed("busy --threads 2 --superblocks 7") else {
+            panic!("busy");
+        };
+        assert_eq!((options.superblocks, options.seconds, options.threads), (7, 10, 2));
+        assert!(!options.is_counted && options.directory.is_none());
         assert_eq!(parsed("core --help"), Ok(Command::Help));
         for wrong in [
             "",
@@ -175,7 +170,7 @@ mod tests {
             "core --rounds 0",
             "core --superblocks 1",
             "serve x",
-            "busy --threads 65",
+            "busy --threads 257",
         ] {
             assert!(parsed(wrong).is_err(), "{wrong}");
         }

@@ -49,6 +49,7 @@
 mod arguments;
 mod attach;
 mod busy;
+mod churn;
 mod comparison;
 mod contender;
 mod population;
@@ -91,8 +92,6 @@ fn run(command: &Command) -> Result<(), Box<dyn Error>> {
         Command::Attach { lfinspect } => attach::run(lfinspect.as_deref()),
         Command::Watched(options) => watched::run(options),
         Command::Serve => attach::serve(),
-        Command::Busy { superblocks, seconds, threads } => {
-            busy::run(*superblocks, *seconds, *threads)
-        }
+        Command::Busy(options) => busy::run(options),
     }
 }

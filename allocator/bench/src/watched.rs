@@ -1,31 +1,26 @@
 //! `watched`: what a program with many superblocks loses by being watched, and what the viewer costs.
 //!
-//! This process is the program: threads that free and allocate at full speed, all over superblocks that each hold one
-//! block for good. An `lfinspect` in a pseudo-terminal of 120 by 36 comes and goes; what the threads achieve with it and
-//! without it is compared pair by pair, in the order ABBA, so that whatever else the machine does strikes both.
+//! `busy` in a process of its own is the program. An `lfinspect` in a pseudo-terminal of 120 by 36 comes and goes; what
+//! the program achieves with it and without it is compared pair by pair, in the order ABBA, so that whatever else the
+//! machine does strikes both.
+//!
+//! The program must not be the one that starts the viewer: a fork marks all its pages to be copied when they are written,
+//! which made it three times slower for two seconds.
 
-use std::alloc::Layout;
 use std::error::Error;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lfalloc::LfAlloc;
 use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 
-use crate::contender::Held;
+use crate::busy::schedule_ns;
 use crate::statistics::Samples;
 use crate::viewer::SocketDirectory;
 
-/// Eight of these fill a superblock.
-const BLOCK_BYTES: usize = 8192;
-const SUPERBLOCK_BYTES: usize = 1 << 16;
-/// Operations between two notes of how many were done.
-const NOTED_EVERY: u64 = 256;
-/// Seconds that the churn may take until it is steady, and what that means.
+/// Seconds that the program may take until it is steady, and what that means.
 const WARMING_SECONDS: usize = 30;
 const STEADY: f64 = 0.01;
 /// From the viewer's start until what it does is measured.
@@ -53,30 +48,33 @@ pub(crate) fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     // A terminal's child looks for relative names elsewhere.
     let options = Options { lfinspect: options.lfinspect.canonicalize()?, ..options.clone() };
     let directory = SocketDirectory::new();
-    let agent = lfalloc_agent::Options::new().directory(directory.path()).start()?;
-    let churn = Churn::start(options.superblocks, options.threads);
-    let mapped = lfalloc::observe::totals().superblock_bytes / SUPERBLOCK_BYTES as i64;
+    let mut program = Program::start(&options, directory.path())?;
     println!(
-        "{} threads churn over {mapped} superblocks; lfinspect at {} Hz, keys {:?}; {} pairs of {} s",
-        options.threads, options.rate, options.keys, options.pairs, options.seconds
+        "{} threads churn over {} superblocks; lfinspect at {} Hz, keys {:?}; {} pairs of {} s",
+        options.threads,
+        program.superblocks,
+        options.rate,
+        options.keys,
+        options.pairs,
+        options.seconds
     );
-    churn.warm_up();
+    program.warm_up()?;
     let (mut alone, mut watched) = (Samples::default(), Samples::default());
     let (mut viewer_cpu, mut agent_cpu, mut peak_mib) =
         (Samples::default(), Samples::default(), Samples::default());
     for pair in 0..options.pairs {
         for is_watched in [pair % 2 == 1, pair % 2 == 0] {
             if !is_watched {
-                alone.push(churn.rate_over(options.seconds));
+                alone.push(program.over(options.seconds)?.rate);
                 continue;
             }
-            let viewer = Viewer::start(&options, agent.socket_path())?;
+            let viewer = Viewer::start(&options, &program.socket)?;
             thread::sleep(SETTLING);
-            let (cpu, own) = (cpu_seconds(viewer.pid)?, agent_seconds());
-            watched.push(churn.rate_over(options.seconds));
-            let seconds = options.seconds as f64;
-            viewer_cpu.push((cpu_seconds(viewer.pid)? - cpu) / seconds * 100.0);
-            agent_cpu.push((agent_seconds() - own) / seconds * 100.0);
+            let cpu = cpu_seconds(viewer.pid)?;
+            let interval = program.over(options.seconds)?;
+            watched.push(interval.rate);
+            viewer_cpu.push((cpu_seconds(viewer.pid)? - cpu) / options.seconds as f64 * 100.0);
+            agent_cpu.push(interval.agent * 100.0);
             peak_mib.push(peak_mib_of(viewer.pid)?);
         }
     }
@@ -93,96 +91,81 @@ pub(crate) fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The threads that allocate and free; they end with this value.
-struct Churn {
-    ending: Arc<AtomicBool>,
-    counters: Vec<Arc<Counter>>,
-    threads: Vec<thread::JoinHandle<()>>,
+/// The program; it ends with this value.
+struct Program {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+    superblocks: i64,
+    socket: PathBuf,
 }
 
-/// On a cache line of its own: nobody is slowed down by another's counting.
-#[repr(align(128))]
-#[derive(Default)]
-struct Counter(AtomicU64);
+/// What it did in an interval.
+struct Interval {
+    /// Operations a second.
+    rate: f64,
+    /// Share of the time that its agent took.
+    agent: f64,
+}
 
-impl Churn {
-    /// Fills superblocks, one block of each to stay, and starts the threads on the others.
-    fn start(superblocks: usize, threads: usize) -> Self {
-        let layout = Layout::from_size_align(BLOCK_BYTES, 16).unwrap_or(Layout::new::<u128>());
-        let per_superblock = SUPERBLOCK_BYTES / BLOCK_BYTES;
-        let all: Vec<Held<LfAlloc>> =
-            (0..superblocks * per_superblock).map(|_| Held::untouched(layout)).collect();
-        let (kept, loose): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|held| held.address() % SUPERBLOCK_BYTES < BLOCK_BYTES);
-        // Kept to the end of the process.
-        std::mem::forget(kept);
-        let mut shares: Vec<Vec<Held<LfAlloc>>> = (0..threads).map(|_| Vec::new()).collect();
-        for (place, held) in loose.into_iter().enumerate() {
-            // Half of them are free in the beginning, and at any time.
-            if place % 2 == 0 {
-                shares[place / 2 % threads].push(held);
-            }
-        }
-        let ending = Arc::new(AtomicBool::new(false));
-        let counters: Vec<_> = (0..threads).map(|_| Arc::new(Counter::default())).collect();
-        let threads = shares
-            .into_iter()
-            .zip(counters.clone())
-            .zip(1..)
-            .map(|((mut share, counter), seed)| {
-                let ending = Arc::clone(&ending);
-                thread::spawn(move || {
-                    let mut random: u64 = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed);
-                    // Relaxed, as the counter: neither hands over anything but itself.
-                    while !ending.load(Ordering::Relaxed) {
-                        for _ in 0..NOTED_EVERY {
-                            random ^= random << 13;
-                            random ^= random >> 7;
-                            random ^= random << 17;
-                            let place = (random % share.len() as u64) as usize;
-                            // Freed first, so that what is allocated comes from elsewhere.
-                            drop(share.swap_remove(place));
-                            share.push(Held::untouched(layout));
-                        }
-                        counter.0.fetch_add(2 * NOTED_EVERY, Ordering::Relaxed);
-                    }
-                    std::mem::forget(share);
-                })
-            })
-            .collect();
-        Self { ending, counters, threads }
+impl Program {
+    fn start(options: &Options, directory: &Path) -> Result<Self, Box<dyn Error>> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["busy", "--counted", "--superblocks", &options.superblocks.to_string()])
+            .args(["--threads", &options.threads.to_string(), "--directory"])
+            .arg(directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let input = child.stdin.take();
+        let mut output = BufReader::new(child.stdout.take().ok_or("the program has no output")?);
+        let mut line = String::new();
+        output.read_line(&mut line)?;
+        let (superblocks, socket) =
+            line.trim_end().split_once(' ').ok_or("the program did not start")?;
+        let (superblocks, socket) = (superblocks.parse()?, socket.into());
+        Ok(Self { child, input, output, superblocks, socket })
     }
 
-    fn operations(&self) -> u64 {
-        self.counters.iter().map(|counter| counter.0.load(Ordering::Relaxed)).sum()
+    /// Operations so far, and processor time of the agent, in seconds.
+    fn counts(&mut self) -> Result<(u64, f64), Box<dyn Error>> {
+        self.input.as_mut().ok_or("the program has no input")?.write_all(b"\n")?;
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        let (operations, agent) = line.trim_end().split_once(' ').ok_or("the program has ended")?;
+        Ok((operations.parse()?, agent.parse()?))
+    }
+
+    /// What it does in so many seconds from now on.
+    fn over(&mut self, seconds: usize) -> Result<Interval, Box<dyn Error>> {
+        let (start, before) = (Instant::now(), self.counts()?);
+        thread::sleep(Duration::from_secs(seconds as u64));
+        let (elapsed, after) = (start.elapsed().as_secs_f64(), self.counts()?);
+        Ok(Interval {
+            rate: (after.0 - before.0) as f64 / elapsed,
+            agent: (after.1 - before.1) / elapsed,
+        })
     }
 
     /// Waits until a second is like the one before: pages are touched for the first time, lists find their length.
-    fn warm_up(&self) {
+    fn warm_up(&mut self) -> Result<(), Box<dyn Error>> {
         let mut before = 0.0;
         for _ in 0..WARMING_SECONDS {
-            let now = self.rate_over(1);
+            let now = self.over(1)?.rate;
             if (now / before - 1.0_f64).abs() < STEADY {
                 break;
             }
             before = now;
         }
-    }
-
-    /// Operations a second, over so many seconds from now on.
-    fn rate_over(&self, seconds: usize) -> f64 {
-        let (start, before) = (Instant::now(), self.operations());
-        thread::sleep(Duration::from_secs(seconds as u64));
-        (self.operations() - before) as f64 / start.elapsed().as_secs_f64()
+        Ok(())
     }
 }
 
-impl Drop for Churn {
+impl Drop for Program {
     fn drop(&mut self) {
-        self.ending.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
+        // The end of its input ends it.
+        self.input = None;
+        let _ = self.child.wait();
     }
 }
 
@@ -235,22 +218,6 @@ fn cpu_seconds(pid: u32) -> Result<f64, Box<dyn Error>> {
         nanoseconds += schedule_ns(&task?.path());
     }
     Ok(nanoseconds as f64 / 1e9)
-}
-
-/// Processor time of this process's agent.
-fn agent_seconds() -> f64 {
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return f64::NAN };
-    let is_agent = |path: &PathBuf| {
-        std::fs::read_to_string(path.join("comm")).is_ok_and(|name| name.trim() == "lfalloc-agent")
-    };
-    let agents = tasks.flatten().map(|task| task.path()).filter(is_agent);
-    agents.map(|path| schedule_ns(&path)).sum::<u64>() as f64 / 1e9
-}
-
-/// Time on a processor, the first number of schedstat.
-fn schedule_ns(task: &Path) -> u64 {
-    let text = std::fs::read_to_string(task.join("schedstat")).unwrap_or_default();
-    text.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(0)
 }
 
 /// The most that was ever resident of a process.

@@ -285,7 +285,9 @@ impl SyntheticSource {
             class,
             state,
             backing: if mapped { backing::MAPPED } else { backing::DECOMMITTED },
-            address: 0x7f00_0000_0000 + u64::from(id) * 0x1_0000,
+            // As a real program's: each mapping of sixteen lies below the one before.
+            address: 0x7f00_0000_0000 - u64::from(id / 16) * 0x10_0000
+                + u64::from(id % 16) * 0x1_0000,
             anchor: avail | u64::from(count) << 13 | u64::from(state) << 26 | tag << 28,
             avail: avail as u16,
             count: count as u16,
