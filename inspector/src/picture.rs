@@ -17,12 +17,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use lfalloc_protocol::codec::decode;
+use lfalloc_protocol::codec::{decode, decode_changes};
 use lfalloc_protocol::message::{
     self, ClassRecord, Classes, Gap, HeapCounter, HeapCounters, HeapRecord, Heaps, Hello, Kind,
     LargeBlocks, LargeRecord, Parts, SizeSample, SizeSamples, StateBegin, StateEnd,
-    SuperblockChange, SuperblockChanges, SuperblockDetail, SuperblockRecord, Totals, Transitions,
-    backing, state,
+    SuperblockChange, SuperblockDetail, SuperblockRecord, Totals, Transitions, backing, state,
 };
 use serde::de::DeserializeOwned;
 
@@ -201,7 +200,8 @@ impl Picture {
                 }
             }
             Kind::SUPERBLOCK_CHANGES => {
-                let changes: SuperblockChanges = message(kind, payload)?;
+                let changes = decode_changes(payload)
+                    .map_err(|source| Error::Malformed { kind, source: source.into() })?;
                 if let Some(staged) = &mut self.staged {
                     extend_bounded(&mut staged.changes, changes.records)?;
                 }

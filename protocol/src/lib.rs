@@ -18,6 +18,6 @@ pub mod frame;
 pub mod message;
 pub mod socket;
 
-pub use codec::{MAX_PAYLOAD_BYTES, decode, decode_borrowed, encode_into};
+pub use codec::{MAX_PAYLOAD_BYTES, decode, decode_borrowed, decode_changes, encode_into};
 pub use error::Error;
 pub use frame::{FrameReader, HEADER_BYTES, encode_frame, read_frame, write_frame};

@@ -10,7 +10,8 @@ use lfalloc_protocol::socket::{
     MAX_NAME_BYTES, SocketName, parse_socket_file_name, socket_file_name,
 };
 use lfalloc_protocol::{
-    FrameReader, HEADER_BYTES, MAX_PAYLOAD_BYTES, decode, encode_frame, encode_into, read_frame,
+    FrameReader, HEADER_BYTES, MAX_PAYLOAD_BYTES, decode, decode_changes, encode_frame,
+    encode_into, read_frame,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -213,6 +214,29 @@ proptest! {
         round_trip(&HeapCounters { records: counters })?;
         round_trip(&SuperblockChanges { records: changes })?;
         round_trip(&SuperblockRequest { id })?;
+    }
+
+    /// Two decoders of one message: what the one makes of bytes, whole, cut, added to or damaged, so does the other.
+    #[test]
+    fn changes_are_read_as_everything_else_is(
+        records in vec(change(), 0..200),
+        added in vec(any::<u8>(), 0..20),
+        keep in any::<prop::sample::Index>(),
+        damage in proptest::option::of(any::<(prop::sample::Index, u8)>()),
+    ) {
+        let mut payload = vec![0; 8 + 15 * records.len()];
+        encode_into(&SuperblockChanges { records: records.clone() }, &mut payload).unwrap();
+        prop_assert_eq!(decode_changes(&payload).unwrap().records, records);
+        if let Some((index, byte)) = damage {
+            let place = index.index(payload.len());
+            payload[place] = byte;
+        }
+        let cut = payload[..keep.index(payload.len() + 1)].to_vec();
+        let longer = [payload.as_slice(), &added].concat();
+        for payload in [payload, cut, longer] {
+            let plain = decode::<SuperblockChanges>(&payload).map_err(|error| error.to_string());
+            prop_assert_eq!(decode_changes(&payload).map_err(|error| error.to_string()), plain);
+        }
     }
 
     #[test]
