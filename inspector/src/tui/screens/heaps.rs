@@ -309,19 +309,21 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     };
     let since = if model.before().is_some() { ", rates since the baseline" } else { "" };
     let title = format!("Heaps: {} {of} (v: by header, processor, class){since}", rows.len());
-    paint::pane(buf, area, theme, paint::heading(theme, &title, true), true);
+    let title = paint::fit(&title, area.width.saturating_sub(6));
+    paint::pane(buf, area, theme, paint::heading(theme, title, true), true);
     let credits: u64 = data.picture.heaps.iter().map(|heap| u64::from(heap.credits)).sum();
     let mut text = format!(
-        "{} with an active superblock, {} blocks reserved: {}",
+        "{} with an active superblock, {} reserved, in {} blocks",
         data.picture.heaps.len(),
-        format::thousands(credits),
-        format::bytes(data.picture.parts.credit)
+        format::bytes(data.picture.parts.credit),
+        format::thousands(credits)
     );
     if data.picture.hello.minor < 1 {
         text += "; no counters: agents of protocol 1.0 tell none";
     }
     let within =
         Rect { x: area.x + 1, y: area.y + 1, width: area.width.saturating_sub(2), height: 1 };
+    let text = paint::fit(&text, within.width);
     paint::line(buf, within, 0, &Line::styled(text, theme.faint()));
     let words = ("no heap was used yet", "credits<10");
     list::draw(buf, inside(area), theme, &model.heaps.list, COLUMNS, &rows, words);

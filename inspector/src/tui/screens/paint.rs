@@ -57,6 +57,17 @@ pub fn heading(theme: &Theme, title: &str, focused: bool) -> Line<'static> {
     Line::from(Span::styled(format!(" {mark}{title} "), theme.strong()))
 }
 
+/// `text` without as many of its last parts, apart by commas, as it takes to fit into `width` cells.
+#[must_use]
+pub fn fit(text: &str, width: u16) -> &str {
+    let mut shown = text;
+    while Line::from(shown).width() > usize::from(width) {
+        let Some((front, _)) = shown.rsplit_once(", ") else { break };
+        shown = front;
+    }
+    shown
+}
+
 /// One line of spans in row `row` of `area`.
 pub fn line(buf: &mut Buffer, area: Rect, row: u16, line: &Line<'_>) {
     let area = area.intersection(buf.area);

@@ -133,7 +133,7 @@ pub(super) fn members(cursor: &Cursor, data: &Data, before: Option<&Data>) -> Ve
             all.push((record, Member { id: record.id, state: record.state, live, change }));
         }
     }
-    let mut all = by_address(all, |(record, _)| record.address);
+    let mut all = by_address(&all, |(record, _)| record.address);
     // Stable: equals stay in the order of their addresses.
     match cursor.order {
         Order::Address => {}
@@ -155,7 +155,7 @@ pub(super) fn members(cursor: &Cursor, data: &Data, before: Option<&Data>) -> Ve
 /// Superblocks are carved from one mapping after the other, so that numbers go on with addresses within each: putting
 /// mappings in order is much cheaper than sorting superblocks (100,000 of them: 1.6 ms instead
 /// of 4.2).
-fn by_address<T: Copy>(all: Vec<T>, address: impl Fn(&T) -> u64) -> Vec<T> {
+fn by_address<T: Copy>(all: &[T], address: impl Fn(&T) -> u64) -> Vec<T> {
     // No superblock is longer, so that no other mapping lies between two of one run.
     const STEP: u64 = 1 << 20;
     let is_run = |one: &T, next: &T| address(next).wrapping_sub(address(one)) <= STEP;
@@ -262,10 +262,10 @@ mod tests {
 
     #[test]
     fn mappings_that_overlap_are_sorted_too() {
-        let addresses = vec![(3, 'a'), (9, 'b'), (1, 'c'), (4, 'd'), (4, 'e')];
+        let addresses = [(3, 'a'), (9, 'b'), (1, 'c'), (4, 'd'), (4, 'e')];
         let expected = [(1, 'c'), (3, 'a'), (4, 'd'), (4, 'e'), (9, 'b')];
-        assert_eq!(by_address(addresses, |(address, _)| *address), expected);
-        assert!(by_address(Vec::new(), |address| *address).is_empty());
+        assert_eq!(by_address(&addresses, |(address, _)| *address), expected);
+        assert!(by_address(&[], |address| *address).is_empty());
     }
 
     proptest! {
@@ -283,7 +283,7 @@ mod tests {
                 mappings.iter().flat_map(|(base, count)| (0..*count).map(move |place| base * 16 + place)).collect();
             let mut sorted = addresses.clone();
             sorted.sort_unstable();
-            prop_assert_eq!(by_address(addresses, |address| *address), sorted);
+            prop_assert_eq!(by_address(&addresses, |address| *address), sorted);
         }
 
         #[test]

@@ -222,7 +222,9 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     if shown.grid.per_cell > 1 {
         title = format!("{title}, {} a cell, the worst shown", shown.grid.per_cell);
     }
-    paint::pane(buf, map, theme, paint::heading(theme, &title, true), true);
+    // Within corners, the mark of the focus, and a blank on either side of both.
+    let title = paint::fit(&title, map.width.saturating_sub(6));
+    paint::pane(buf, map, theme, paint::heading(theme, title, true), true);
     for row in 0..shown.grid.rows {
         for column in 0..shown.grid.columns {
             let range = shown.grid.at(count, column, row);
@@ -251,7 +253,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     let last = Rect { y: inner.bottom(), height: 1, ..inner };
     if cursor.filter.is_idle() {
         let legend = match before(model, data) {
-            None => legend(theme),
+            None => legend(theme, last.width),
             Some(before) => legend_of_changes(theme, data, before),
         };
         paint::line(buf, last, 0, &legend);
@@ -299,12 +301,13 @@ fn style(theme: &Theme, member: Member) -> Style {
     }
 }
 
-fn legend(theme: &Theme) -> Line<'static> {
+fn legend(theme: &Theme, width: u16) -> Line<'static> {
     let mut spans = Vec::new();
     for code in [state::ACTIVE, state::FULL, state::PARTIAL, state::EMPTY] {
         spans.push(Span::raw(format!("{} {}  ", glyph(theme, code), state::name(code))));
     }
     spans.push(Span::styled(format!("under {PINNED_BELOW_PERCENT}% live"), theme.alarm()));
+    let states = Line::from(spans.clone());
     spans.push(Span::raw("  live "));
     for step in 0..5_u16 {
         let member = Member {
@@ -315,7 +318,8 @@ fn legend(theme: &Theme) -> Line<'static> {
         };
         spans.push(Span::styled(theme.glyphs.solid.to_string(), style(theme, member)));
     }
-    Line::from(spans)
+    let whole = Line::from(spans);
+    if whole.width() <= usize::from(width) { whole } else { states }
 }
 
 fn style_of_change(theme: &Theme, change: Change) -> Style {
