@@ -6,6 +6,7 @@ use core::sync::atomic::Ordering;
 
 use crate::Core;
 use crate::descriptor::{Block, Meta};
+use crate::front;
 use crate::large;
 use crate::live::{CORE, Live, hex};
 use crate::os;
@@ -49,9 +50,13 @@ unsafe impl GlobalAlloc for LfAlloc {
     }
 
     #[inline]
-    unsafe fn dealloc(&self, block: *mut u8, _layout: Layout) {
-        // SAFETY: the caller's: a block of this allocator, given up.
-        unsafe { self.free(block) };
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        match class_for(layout.size(), layout.align()) {
+            // SAFETY: the caller's: a block of this allocator.
+            Some(class) => front::free(class, unsafe { NonNull::new_unchecked(block) }),
+            // SAFETY: the caller's: a block of this allocator, given up.
+            None => unsafe { self.free(block) },
+        }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
@@ -74,7 +79,7 @@ unsafe impl GlobalAlloc for LfAlloc {
         // SAFETY: both hold that many bytes, and the new block is nobody else's.
         unsafe { block.copy_to_nonoverlapping(moved.as_ptr(), layout.size().min(new_size)) };
         // SAFETY: the caller's; the block is given up now.
-        unsafe { self.free(block) };
+        unsafe { self.dealloc(block, layout) };
         moved.as_ptr()
     }
 }
@@ -88,8 +93,9 @@ impl LfAlloc {
     pub unsafe fn free(&self, block: *mut u8) {
         match lookup(block.addr()) {
             Entry::Superblock(id) => {
-                let (class, index) = locate(id, block.addr());
-                CORE.free(id, class, index);
+                let (class, _) = locate(id, block.addr());
+                // SAFETY: it was looked up, so it is not null.
+                front::free(class, unsafe { NonNull::new_unchecked(block) });
             }
             Entry::Large(id) if large::begins_at(id, block.addr()) => large::free(id),
             Entry::Foreign if block.is_null() => {}
@@ -150,6 +156,7 @@ impl LfAlloc {
     #[allow(clippy::must_use_candidate)] // Called for its effect.
     pub fn purge(&self) -> i64 {
         let before = crate::accounting::mapped_bytes();
+        front::drain();
         CORE.relieve(None);
         before - crate::accounting::mapped_bytes()
     }
@@ -159,12 +166,8 @@ impl LfAlloc {
 #[inline]
 fn allocate(size: usize, align: usize) -> Option<(NonNull<u8>, bool)> {
     match class_for(size, align) {
-        Some(class) => {
-            // A class has blocks of 128 KiB at most: the size fits.
-            let heap = CORE.platform().current_heap();
-            let block = CORE.malloc(Request { heap, class, bytes: size as u32 })?;
-            Some((address(class, block), block.fresh))
-        }
+        // A class has blocks of 128 KiB at most: the size fits.
+        Some(class) => front::allocate(class, size as u32),
         None => large::allocate(size, align).map(|large| (large.address, large.zeroed)),
     }
 }
@@ -227,7 +230,7 @@ fn into_raw(block: Option<NonNull<u8>>) -> *mut u8 {
 }
 
 #[cold]
-fn foreign(address: usize) -> ! {
+pub(crate) fn foreign(address: usize) -> ! {
     os::fatal(&[
         "lfalloc: asked to free ",
         hex(address, &mut [0; 18]),

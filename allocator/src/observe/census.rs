@@ -17,6 +17,7 @@ use crate::accounting;
 use crate::active::Active;
 use crate::anchor::{Anchor, State};
 use crate::descriptor::{Backing, Meta};
+use crate::front;
 use crate::large;
 use crate::live::{CORE, Counts, Live};
 use crate::observe::MappedVec;
@@ -367,8 +368,11 @@ impl Tables {
                 let view = CounterView { class, heap, allocations, frees, refills, ran_dry };
                 self.counters.push(view).then_some(())?;
             }
+            let front = front::class_counts(Class(class));
+            sum.of_program(&front);
             let view = ClassView {
                 class,
+                cached_blocks: front.cached.cast_signed(),
                 allocations: sum.allocations,
                 frees: sum.frees,
                 retries: sum.retries,
@@ -448,6 +452,14 @@ impl Tables {
             parts.free += count * block_bytes;
             parts.credit += credits * block_bytes;
             parts.tail += total - blocks * block_bytes;
+        }
+        // To the core, what the front holds is live.
+        for class in self.classes.iter_mut() {
+            let cached = class.cached_blocks;
+            let bytes = cached * i64::from(size_class(Class(class.class)).block_bytes);
+            class.live_blocks -= cached;
+            parts.live -= bytes;
+            parts.cached += bytes;
         }
     }
 }

@@ -30,6 +30,7 @@ pub use look::{Look, Magnifier, Sight};
 pub use mapped_vec::MappedVec;
 
 use crate::accounting;
+use crate::front::{self, FrontCounts};
 use crate::large;
 use crate::live::{Counts, Live};
 use crate::platform::{Class, Heap};
@@ -84,6 +85,11 @@ impl ClassCounters {
         self.slack_sum = self.slack_sum.wrapping_add(counts.slack_sum);
         self.slack_squares = self.slack_squares.wrapping_add(counts.slack_squares);
     }
+
+    /// Turns what the core has counted into what the program did.
+    fn of_program(&mut self, front: &FrontCounts) {
+        (self.allocations, self.frees) = front.of_program(self.allocations, self.frees);
+    }
 }
 
 /// The counters of `class`, which is below [`CLASS_COUNT`]. Exact when no thread is inside the allocator.
@@ -93,6 +99,7 @@ pub fn class_counters(class: usize) -> ClassCounters {
     for heap in 0..HEAPS_PER_CLASS {
         sum.add(&Live::counts(Heap(heap as u16), Class(class as u16)));
     }
+    sum.of_program(&front::class_counts(Class(class as u16)));
     sum
 }
 

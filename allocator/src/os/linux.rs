@@ -1,10 +1,14 @@
 //! Linux on x86-64: raw system calls (syscalls(2)).
 
 use core::arch::asm;
+use core::ffi::{CStr, c_char};
 
 use super::PAGE_BYTES;
 
+const SYS_READ: usize = 0;
 const SYS_WRITE: usize = 1;
+const SYS_OPEN: usize = 2;
+const SYS_CLOSE: usize = 3;
 const SYS_MMAP: usize = 9;
 const SYS_MUNMAP: usize = 11;
 const SYS_SCHED_YIELD: usize = 24;
@@ -15,6 +19,7 @@ const SYS_GETTID: usize = 186;
 const SYS_CLOCK_GETTIME: usize = 228;
 const SYS_TGKILL: usize = 234;
 const SYS_PROCESS_VM_READV: usize = 310;
+const SYS_MEMBARRIER: usize = 324;
 
 const PROT_NONE: usize = 0;
 const PROT_READ_WRITE: usize = 1 | 2;
@@ -25,6 +30,13 @@ const MREMAP_MAYMOVE_FIXED: usize = 1 | 2;
 const CLOCK_MONOTONIC: usize = 1;
 const SIGABRT: usize = 6;
 const ENOMEM: isize = -12;
+const O_RDONLY_CLOEXEC: usize = 0o2_000_000;
+/// membarrier(2).
+const MEMBARRIER_PRIVATE_EXPEDITED_RSEQ: usize = 1 << 7;
+const MEMBARRIER_REGISTER_PRIVATE_EXPEDITED_RSEQ: usize = 1 << 8;
+const MEMBARRIER_FLAG_CPU: usize = 1;
+/// Processors if the system does not tell.
+const ASSUMED_PROCESSORS: u32 = 64;
 
 /// Makes a system call; returns what the kernel returns, −4095 … −1 for an error.
 ///
@@ -200,6 +212,79 @@ pub(crate) fn monotonic_ns() -> u64 {
     unsafe { syscall(SYS_CLOCK_GETTIME, arguments) };
     // Never negative: the clock counts from start-up.
     time[0].cast_unsigned() * 1_000_000_000 + time[1].cast_unsigned()
+}
+
+/// Value of an environment variable, as the program was started with it or has set it last.
+pub(crate) fn environment(name: &CStr) -> Option<&'static CStr> {
+    let environ: *const *const *const c_char;
+    // SAFETY: loads the address of `environ` (environ(7)). The reference is weak: null without a C library.
+    unsafe {
+        asm!(
+            ".weak environ",
+            "mov {address}, qword ptr [rip + environ@GOTPCREL]",
+            address = out(reg) environ,
+            options(nostack, preserves_flags, readonly, pure),
+        );
+    }
+    if environ.is_null() {
+        return None;
+    }
+    // SAFETY: the C library's `char **environ`; null before it is set up.
+    let mut entry = unsafe { environ.read() };
+    while !entry.is_null() {
+        // SAFETY: the array ends with a null pointer, which ends this loop.
+        let variable = unsafe { entry.read() };
+        if variable.is_null() {
+            return None;
+        }
+        // SAFETY: a string that ends with a zero byte.
+        let variable = unsafe { CStr::from_ptr(variable) };
+        let value = variable.to_bytes_with_nul().strip_prefix(name.to_bytes());
+        if let Some([b'=', value @ ..]) = value {
+            return CStr::from_bytes_with_nul(value).ok();
+        }
+        entry = entry.wrapping_add(1);
+    }
+    None
+}
+
+/// How many processors the machine may ever have: one more than the highest number.
+pub(crate) fn possible_processors() -> u32 {
+    let mut text = [0_u8; 64];
+    let path = c"/sys/devices/system/cpu/possible".as_ptr().expose_provenance();
+    // SAFETY: opens for reading; the path ends with a zero byte (open(2)).
+    let file = unsafe { syscall(SYS_OPEN, [path, O_RDONLY_CLOEXEC, 0, 0, 0, 0]) };
+    let Ok(file) = usize::try_from(file) else { return ASSUMED_PROCESSORS };
+    let buffer = [file, text.as_mut_ptr().expose_provenance(), text.len(), 0, 0, 0];
+    // SAFETY: writes to `text` at most as much as it holds (read(2)).
+    let read = unsafe { syscall(SYS_READ, buffer) };
+    // SAFETY: opened above, known to nobody else.
+    unsafe { syscall(SYS_CLOSE, [file, 0, 0, 0, 0, 0]) };
+    let text = text.get(..usize::try_from(read).unwrap_or(0)).unwrap_or(&[]);
+    highest(text).map_or(ASSUMED_PROCESSORS, |highest| highest.saturating_add(1))
+}
+
+/// The last number of a list such as `0-3,8-11`.
+fn highest(list: &[u8]) -> Option<u32> {
+    let list = list.trim_ascii_end();
+    let start = list.iter().rposition(|byte| !byte.is_ascii_digit()).map_or(0, |place| place + 1);
+    core::str::from_utf8(&list[start..]).ok()?.parse().ok()
+}
+
+/// Makes [`fence_sequences`] possible; where the system does not know it, that fails.
+pub(crate) fn register_sequence_fence() {
+    let arguments = [MEMBARRIER_REGISTER_PRIVATE_EXPEDITED_RSEQ, 0, 0, 0, 0, 0];
+    // SAFETY: no memory is involved (membarrier(2)).
+    unsafe { syscall(SYS_MEMBARRIER, arguments) };
+}
+
+/// Aborts the restartable sequence that is under way on `processor` in a thread of this process, if there is one, and
+/// orders memory against what ran there before. Whether that worked.
+pub(crate) fn fence_sequences(processor: u32) -> bool {
+    let arguments =
+        [MEMBARRIER_PRIVATE_EXPEDITED_RSEQ, MEMBARRIER_FLAG_CPU, processor as usize, 0, 0, 0];
+    // SAFETY: no memory is involved (membarrier(2)).
+    unsafe { syscall(SYS_MEMBARRIER, arguments) == 0 }
 }
 
 /// Prints `parts` and a newline to standard error and ends the program with SIGABRT, without allocating or locking.

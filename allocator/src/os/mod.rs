@@ -15,6 +15,11 @@
 //! | [`process_id`]         | the process                                                                    |
 //! | [`ticks`]              | a fast monotonic clock in ticks of its own                                      |
 //! | [`monotonic_ns`]       | the system's monotonic clock                                                    |
+//! | [`sequence`]           | restartable sequences on per-processor arrays                                   |
+//! | [`sequence_area`]      | where the kernel keeps a thread's processor, if sequences can be used           |
+//! | [`fence_sequences`]    | waits until no sequence of before is under way on a processor                   |
+//! | [`possible_processors`]| how many processors the machine may ever have                                   |
+//! | [`environment`]        | an environment variable                                                         |
 //! | [`fatal`]              | prints a line and ends the program                                              |
 //!
 //! System calls are made directly: `errno` stays as it is, and no interposed function of the C library is called.
@@ -25,12 +30,14 @@ compile_error!("lfalloc runs on Linux x86-64; to add a system, write its file be
 
 mod linux;
 mod processor;
+pub(crate) mod sequence;
 
 pub(crate) use linux::{
-    Remapped, decommit, fatal, give_way, map, monotonic_ns, process_id, read_memory,
-    remap_in_place, remap_onto, reserve, ticks, unmap,
+    Remapped, decommit, environment, fatal, fence_sequences, give_way, map, monotonic_ns,
+    possible_processors, process_id, read_memory, register_sequence_fence, remap_in_place,
+    remap_onto, reserve, ticks, unmap,
 };
-pub(crate) use processor::{processor, thread_pointer};
+pub(crate) use processor::{processor, sequence_area, thread_pointer};
 
 /// Bytes of a page.
 pub(crate) const PAGE_BYTES: usize = 4096;

@@ -11,10 +11,9 @@ const CPU_ID_OFFSET: usize = 4;
 /// More processors than any system has; an unregistered area holds −1 or −2 instead of a number.
 const MAX_PROCESSORS: u32 = 1 << 16;
 
-/// The number of the processor this thread runs on, or some number for the thread. A hint: it may be out of date
-/// by the time it is used.
+/// Offset of the thread's rseq area from the thread pointer (glibc manual, "Restartable Sequences").
 #[inline]
-pub(crate) fn processor() -> u32 {
+fn area_offset() -> Option<isize> {
     let offset_of_area: *const isize;
     // SAFETY: loads the address of `__rseq_offset` from the global offset table. The reference is weak: where the
     // C library does not define it the address is null.
@@ -26,9 +25,21 @@ pub(crate) fn processor() -> u32 {
             options(nostack, preserves_flags, readonly, pure),
         );
     }
-    if !offset_of_area.is_null() {
-        // SAFETY: not null, so it is glibc's `extern const ptrdiff_t __rseq_offset`, set before main.
-        let offset = unsafe { offset_of_area.read() };
+    // SAFETY: if not null it is glibc's `extern const ptrdiff_t __rseq_offset`, set before main.
+    (!offset_of_area.is_null()).then(|| unsafe { offset_of_area.read() })
+}
+
+/// Offset of the rseq area, if this thread's is registered: then those of all threads are, or say that they are not.
+pub(crate) fn sequence_area() -> Option<isize> {
+    let offset = area_offset()?;
+    (super::sequence::processor_at(offset) < MAX_PROCESSORS).then_some(offset)
+}
+
+/// The number of the processor this thread runs on, or some number for the thread. A hint: it may be out of date
+/// by the time it is used.
+#[inline]
+pub(crate) fn processor() -> u32 {
+    if let Some(offset) = area_offset() {
         let cpu_id: u32;
         // SAFETY: the area lies at that offset from the thread pointer (glibc manual, "Restartable Sequences"),
         // in every thread, registered or not.

@@ -1,0 +1,252 @@
+//! Where the magazines lie, how much they hold, and what they count.
+//!
+//! ```text
+//!   base ── processor 0 ── class 0: header, slots │ class 1: header, slots │ …
+//!        └─ processor 1 ── …                        (1 << STRIDE_SHIFT bytes further)
+//! ```
+//!
+//! One reservation for all processors that the machine may ever have; pages of it cost memory when they are used first.
+//! Zero bytes are empty magazines.
+//!
+//! # How much a processor holds back
+//!
+//! [`CLASS_BYTES`] of each class, but at most [`MAX_BLOCKS`] blocks and at least [`MIN_BLOCKS`].
+
+use core::sync::atomic::{AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use super::depot::MAX_BATCH;
+use crate::accounting::{self, Purpose};
+use crate::os::sequence::{BLOCKS, CLOSED, HEADER_BYTES, Place, STRIDE_SHIFT};
+use crate::os::{self, PAGE_BYTES};
+use crate::platform::Class;
+use crate::size_class::{CLASS_COUNT, CLASSES};
+
+/// Bytes of blocks that a processor keeps of each class.
+const CLASS_BYTES: usize = 16 << 10;
+const MAX_BLOCKS: usize = 2 * MAX_BATCH;
+const MIN_BLOCKS: usize = 2;
+
+/// A class's magazine.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row {
+    /// Bytes from the first magazine of the processor.
+    offset: u32,
+    /// Blocks it holds at most.
+    capacity: u16,
+    /// Blocks that are moved at once.
+    batch: u16,
+}
+
+static ROWS: [Row; CLASS_COUNT] = {
+    let mut rows = [Row { offset: 0, capacity: 0, batch: 0 }; CLASS_COUNT];
+    let (mut class, mut offset) = (0, 0);
+    while class < CLASS_COUNT {
+        let fit = CLASS_BYTES / CLASSES[class].block_bytes as usize;
+        let fit = if fit > MAX_BLOCKS { MAX_BLOCKS } else { fit };
+        let capacity = if fit < MIN_BLOCKS { MIN_BLOCKS } else { fit };
+        rows[class] = Row { offset, capacity: capacity as u16, batch: capacity.div_ceil(2) as u16 };
+        // A cache line of its own for each header.
+        offset += (HEADER_BYTES + 8 * capacity).next_multiple_of(64) as u32;
+        class += 1;
+    }
+    assert!(offset as usize <= 1 << STRIDE_SHIFT && MAX_BLOCKS < CLOSED as usize);
+    rows
+};
+
+pub(super) const fn row(class: Class) -> &'static Row {
+    &ROWS[class.0 as usize]
+}
+
+/// Blocks that a magazine of that class holds at most.
+pub(crate) const fn capacity(class: Class) -> usize {
+    row(class).capacity as usize
+}
+
+/// Blocks of that class that are moved at once.
+pub(crate) const fn batch_blocks(class: Class) -> usize {
+    row(class).batch as usize
+}
+
+/// The magazine of that class, of the first processor.
+#[inline(always)]
+pub(super) fn place(class: Class) -> Place {
+    let row = row(class);
+    // Relaxed: never changes once the limit is not 0.
+    let address = SETUP.base.load(Ordering::Relaxed) + row.offset as usize;
+    Place { address, capacity: u32::from(row.capacity) }
+}
+
+/// Processors that have magazines: 0 without the front.
+pub(crate) fn processors() -> u32 {
+    SETUP.limit()
+}
+
+/// Whether there are magazines, and where. Zero bytes: not decided yet.
+pub(super) static SETUP: Setup = Setup {
+    area: AtomicIsize::new(0),
+    limit: AtomicU32::new(0),
+    is_decided: AtomicU32::new(0),
+    base: AtomicUsize::new(0),
+};
+
+#[repr(align(64))]
+pub(super) struct Setup {
+    /// Offset of the rseq area from the thread pointer.
+    area: AtomicIsize,
+    /// Processors that have magazines.
+    limit: AtomicU32,
+    is_decided: AtomicU32,
+    base: AtomicUsize,
+}
+
+impl Setup {
+    #[inline(always)]
+    pub(super) fn area(&self) -> isize {
+        // Relaxed: 0, where something may be read, until it is decided.
+        self.area.load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    pub(super) fn limit(&self) -> u32 {
+        // Acquire: pairs with the Release in `decide`, so that area and base are seen. (On x86-64 a plain load.)
+        self.limit.load(Ordering::Acquire)
+    }
+
+    /// Decides, once, whether there are magazines. Threads that come at the same time may do it twice, with the same
+    /// outcome.
+    pub(super) fn decide(&self) {
+        // Relaxed: whatever was decided is in the other fields.
+        if self.is_decided.load(Ordering::Relaxed) != 0 {
+            return;
+        }
+        self.begin();
+        self.is_decided.store(1, Ordering::Relaxed);
+    }
+
+    fn begin(&self) -> Option<()> {
+        if os::environment(c"LFALLOC_MAGAZINES").is_some_and(|value| value == c"0") {
+            return None;
+        }
+        let area = os::sequence_area()?;
+        let processors = os::possible_processors();
+        let bytes = (processors as usize) << STRIDE_SHIFT;
+        let base = accounting::map(bytes, PAGE_BYTES, Purpose::Metadata)?;
+        // Relaxed: published by the limit. Failure: another thread was faster.
+        if self.base.compare_exchange(0, base, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            // SAFETY: mapped above, known to nobody.
+            unsafe { accounting::unmap(base, bytes, Purpose::Metadata) };
+            return None;
+        }
+        os::register_sequence_fence();
+        self.area.store(area, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `limit`.
+        self.limit.store(processors, Ordering::Release);
+        Some(())
+    }
+}
+
+/// The front of a magazine.
+#[repr(C, align(64))]
+pub(super) struct Header {
+    /// See [`crate::os::sequence`].
+    pub(super) word: AtomicU64,
+    /// Blocks put in, and taken out, in batches.
+    put: AtomicU64,
+    taken: AtomicU64,
+    /// Blocks that the core gave for it, and got back.
+    from_core: AtomicU64,
+    to_core: AtomicU64,
+    refills: AtomicU64,
+    flushes: AtomicU64,
+    aborts: AtomicU64,
+}
+
+const _: () = assert!(size_of::<Header>() == HEADER_BYTES);
+
+// All orderings of counters are Relaxed: they publish nothing, and pair with the loads in `counts`.
+impl Header {
+    /// The magazine of a processor below the limit.
+    pub(super) fn of(processor: u32, class: Class) -> &'static Self {
+        let address = place(class).address + ((processor as usize) << STRIDE_SHIFT);
+        // SAFETY: mapped for every processor below the limit, for ever, and zero bytes are valid; the word is changed
+        // by plain stores of sequences, which on this architecture are atomic.
+        unsafe { &*core::ptr::with_exposed_provenance::<Self>(address) }
+    }
+
+    /// The block in a slot below the capacity. `self` is one that [`Header::of`] returned.
+    pub(super) fn slot(&self, place: usize) -> usize {
+        let slots = core::ptr::from_ref(self).wrapping_add(1).cast::<AtomicU64>();
+        // SAFETY: behind the header lie as many slots as its class has capacity.
+        let slot = unsafe { &*slots.wrapping_add(place) };
+        // Relaxed: the caller has ordered this after the commit of the push.
+        slot.load(Ordering::Relaxed) as usize
+    }
+
+    pub(super) fn refilled(&self, put: u64, from_core: u64) {
+        self.refills.fetch_add(1, Ordering::Relaxed);
+        self.put.fetch_add(put, Ordering::Relaxed);
+        self.from_core.fetch_add(from_core, Ordering::Relaxed);
+    }
+
+    pub(super) fn flushed(&self, taken: u64) {
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+        self.taken.fetch_add(taken, Ordering::Relaxed);
+    }
+
+    pub(super) fn drained(&self, taken: u64) {
+        self.taken.fetch_add(taken, Ordering::Relaxed);
+        self.to_core.fetch_add(taken, Ordering::Relaxed);
+    }
+
+    pub(super) fn from_core(&self, blocks: u64) {
+        self.from_core.fetch_add(blocks, Ordering::Relaxed);
+    }
+
+    pub(super) fn to_core(&self, blocks: u64) {
+        self.to_core.fetch_add(blocks, Ordering::Relaxed);
+    }
+
+    pub(super) fn aborted(&self) {
+        self.aborts.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What a magazine holds and has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MagazineCounts {
+    /// Blocks in it.
+    pub(crate) blocks: u64,
+    /// Blocks popped ever, modulo 2^48.
+    pub(crate) pops: u64,
+    /// Blocks pushed ever, modulo 2^48.
+    pub(crate) pushes: u64,
+    /// Blocks that the core gave for it ever, and got back.
+    pub(crate) from_core: u64,
+    pub(crate) to_core: u64,
+    /// Times it was filled from, and emptied into, the depot or the core.
+    pub(crate) refills: u64,
+    pub(crate) flushes: u64,
+    /// Sequences that were interrupted.
+    pub(crate) aborts: u64,
+}
+
+/// What the magazine of `processor`, below [`processors`], and `class` has counted.
+pub(crate) fn counts(processor: u32, class: Class) -> MagazineCounts {
+    let header = Header::of(processor, class);
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let word = read(&header.word);
+    // Closed: they are in the drainer's hand.
+    let blocks = if word & CLOSED != 0 { 0 } else { word & BLOCKS };
+    let pops = word >> 16;
+    let pushes = blocks.wrapping_add(pops).wrapping_add(read(&header.taken));
+    MagazineCounts {
+        blocks,
+        pops,
+        pushes: pushes.wrapping_sub(read(&header.put)),
+        from_core: read(&header.from_core),
+        to_core: read(&header.to_core),
+        refills: read(&header.refills),
+        flushes: read(&header.flushes),
+        aborts: read(&header.aborts),
+    }
+}

@@ -1,0 +1,385 @@
+//! The front: magazines of blocks per processor and class, over the core. Pure optimisation.
+//!
+//! ```text
+//!   malloc, free      one restartable sequence        (os/sequence.rs)
+//!       │ empty, full
+//!   depot             batches change hands whole      (depot.rs)
+//!       │ none, too many
+//!   core              a batch in two compare-and-swaps; one for each superblock when it comes back
+//! ```
+//!
+//! Nothing here is ever waited for. A sequence that was aborted is not tried again: the operation goes to the core, as it
+//! does where there are no restartable sequences, on processors that have no magazines, and with `LFALLOC_MAGAZINES=0`.
+//!
+//! # Counting
+//!
+//! What a magazine's word and header say adds up with what the core has counted (`Counter`), without an instruction more
+//! on the fast path:
+//!
+//! ```text
+//! allocations = allocations of the core − blocks it gave to magazines + blocks popped
+//! frees       = frees of the core − blocks it got from magazines + blocks pushed
+//! blocks pushed = blocks there + popped + taken out in batches − put in in batches
+//! ```
+
+mod depot;
+mod magazine;
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::accounting::hold;
+use crate::descriptor::Block;
+use crate::global_alloc::{address, locate};
+use crate::live::CORE;
+use crate::os::sequence::{BLOCKS, CLOSED, Refused};
+use crate::os::{self, sequence};
+use crate::page_map::{Entry, lookup};
+use crate::platform::{Class, Platform, Request};
+use crate::size_class::CLASS_COUNT;
+
+use self::depot::MAX_BATCH;
+use self::magazine::batch_blocks;
+use self::magazine::{Header, SETUP, place};
+pub(crate) use self::magazine::{MagazineCounts, capacity, counts, processors};
+
+/// A block of `class`, and whether its bytes are known to be zero; `None` without memory.
+#[inline(always)]
+pub(crate) fn allocate(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
+    let area = SETUP.area();
+    if sequence::processor_at(area) < SETUP.limit() {
+        // SAFETY: the area is registered, since the number in it is that of a processor, and below the limit each has its
+        // magazines.
+        match unsafe { sequence::pop(area, place(class)) } {
+            // SAFETY: a block's address.
+            Ok(block) => return Some((unsafe { pointer(block) }, false)),
+            Err(refused) => return allocate_slow(class, bytes, Some(refused)),
+        }
+    }
+    allocate_slow(class, bytes, None)
+}
+
+/// Frees a block of `class` that the caller owns.
+#[inline(always)]
+pub(crate) fn free(class: Class, block: NonNull<u8>) {
+    let area = SETUP.area();
+    if sequence::processor_at(area) < SETUP.limit() {
+        // SAFETY: as in `allocate`; the block is the caller's, who gives it up.
+        match unsafe { sequence::push(area, place(class), block.addr().get()) } {
+            Ok(()) => return,
+            Err(refused) => return free_slow(class, block, Some(refused)),
+        }
+    }
+    free_slow(class, block, None);
+}
+
+#[cold]
+#[inline(never)]
+fn allocate_slow(
+    class: Class,
+    bytes: u32,
+    refused: Option<Refused>,
+) -> Option<(NonNull<u8>, bool)> {
+    match refused {
+        Some(Refused::Bounds) => {
+            if let Some(found) = refill(class, bytes) {
+                return Some(found);
+            }
+        }
+        Some(Refused::Aborted) => header(class, |header| header.aborted()),
+        None => SETUP.decide(),
+    }
+    from_core(class, bytes)
+}
+
+#[cold]
+#[inline(never)]
+fn free_slow(class: Class, block: NonNull<u8>, refused: Option<Refused>) {
+    match refused {
+        Some(Refused::Bounds) => {
+            if flush(class, block) {
+                return;
+            }
+        }
+        Some(Refused::Aborted) => header(class, |header| header.aborted()),
+        None => SETUP.decide(),
+    }
+    to_core(&[block.addr().get()]);
+}
+
+/// Does something to the header of this processor's magazine, or of the one it ran on a moment ago: counters are exact in
+/// sum.
+fn header(class: Class, with: impl Fn(&Header)) {
+    let processor = sequence::processor_at(SETUP.area());
+    if processor < SETUP.limit() {
+        with(Header::of(processor, class));
+    }
+}
+
+/// One block from the core.
+fn from_core(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
+    let heap = CORE.platform().current_heap();
+    let request = Request { heap, class, bytes };
+    let block = CORE.malloc(request).or_else(|| {
+        // What is in magazines and the depot is free, too.
+        if drain() == 0 {
+            return None;
+        }
+        CORE.malloc(request)
+    })?;
+    Some((address(class, block), block.fresh))
+}
+
+/// One block, and the rest of a batch into the magazine; `None` if there is neither batch nor memory.
+fn refill(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
+    let mut blocks = [0; MAX_BATCH];
+    hold(1);
+    let found = if let Some(count) = depot::take(class, &mut blocks) {
+        refill_from_depot(class, &mut blocks[..count])
+    } else {
+        refill_from_core(class, bytes, &mut blocks)
+    };
+    hold(-1);
+    found
+}
+
+fn refill_from_depot(class: Class, blocks: &mut [usize]) -> Option<(NonNull<u8>, bool)> {
+    let (own, rest) = blocks.split_last()?;
+    // SAFETY: this thread got the blocks, and a processor's number a moment ago.
+    match unsafe { sequence::push_batch(SETUP.area(), place(class), rest, 1) } {
+        Ok(()) => {
+            header(class, |header| header.refilled(blocks.len() as u64, 0));
+            // SAFETY: a block's address.
+            Some((unsafe { pointer(*own) }, false))
+        }
+        Err(_) => {
+            put_back(class, blocks);
+            None
+        }
+    }
+}
+
+fn refill_from_core(
+    class: Class,
+    bytes: u32,
+    blocks: &mut [usize; MAX_BATCH],
+) -> Option<(NonNull<u8>, bool)> {
+    let mut found = [Block::NOTHING; MAX_BATCH];
+    let heap = CORE.platform().current_heap();
+    let most = batch_blocks(class);
+    let count = CORE.malloc_batch(Request { heap, class, bytes }, &mut found[..most]);
+    let (own, rest) = found[..count].split_first()?;
+    for (place, block) in blocks.iter_mut().zip(rest) {
+        *place = address(class, *block).addr().get();
+    }
+    let blocks = &blocks[..rest.len()];
+    if !blocks.is_empty() {
+        // SAFETY: as in `refill_from_depot`.
+        match unsafe { sequence::push_batch(SETUP.area(), place(class), blocks, 0) } {
+            Ok(()) => {
+                let count = blocks.len() as u64;
+                header(class, |header| header.refilled(count, count));
+            }
+            // They were never the program's.
+            Err(_) => put_back_new(class, blocks),
+        }
+    }
+    Some((address(class, *own), own.fresh))
+}
+
+/// Makes room by taking a batch out of the magazine, which `block` becomes part of; whether that worked.
+fn flush(class: Class, block: NonNull<u8>) -> bool {
+    let mut blocks = [0; MAX_BATCH];
+    let count = batch_blocks(class);
+    let (own, rest) = match blocks[..count].split_last_mut() {
+        Some(parts) => parts,
+        None => return false,
+    };
+    hold(1);
+    // SAFETY: a processor's number was there a moment ago; the caller gives the block up.
+    let done = unsafe { sequence::pop_batch(SETUP.area(), place(class), rest) }.is_ok();
+    if done {
+        *own = block.addr().get();
+        header(class, |header| header.flushed(count as u64));
+        put_back(class, &blocks[..count]);
+    }
+    hold(-1);
+    done
+}
+
+/// A batch that left a magazine, or the depot: to the depot, or, if that has enough, to the core.
+fn put_back(class: Class, blocks: &[usize]) {
+    if !depot::put(class, blocks) {
+        let count = blocks.len() as u64;
+        header(class, |header| header.to_core(count));
+        to_core(blocks);
+    }
+}
+
+/// Blocks that the core gave for a magazine that did not take them.
+fn put_back_new(class: Class, blocks: &[usize]) {
+    let count = blocks.len() as u64;
+    header(class, |header| header.from_core(count));
+    header(class, |header| header.to_core(count));
+    to_core(blocks);
+}
+
+/// Gives blocks of the class back to their superblocks: one compare-and-swap for each run of one superblock.
+fn to_core(blocks: &[usize]) {
+    let mut ordered = [0; MAX_BATCH];
+    let ordered = &mut ordered[..blocks.len()];
+    ordered.copy_from_slice(blocks);
+    // By address, hence by superblock.
+    ordered.sort_unstable();
+    let mut indices = [0; MAX_BATCH];
+    let mut rest = &*ordered;
+    while let Some(&first) = rest.first() {
+        let Entry::Superblock(id) = lookup(first) else {
+            // Freed with a layout that was not its own.
+            crate::global_alloc::foreign(first);
+        };
+        let (class, index) = locate(id, first);
+        indices[0] = index;
+        let mut run = 1;
+        while run < rest.len() && lookup(rest[run]) == Entry::Superblock(id) {
+            indices[run] = locate(id, rest[run]).1;
+            run += 1;
+        }
+        CORE.free_batch(id, class, &indices[..run]);
+        rest = &rest[run..];
+    }
+}
+
+/// Empties the depot and all magazines into the core; how many blocks that were.
+///
+/// A magazine is closed, and looked at when no sequence that saw it open is under way any more; if one has committed
+/// meanwhile the magazine stays as it is. A thread that dies here leaves one magazine closed.
+pub(crate) fn drain() -> u64 {
+    let mut drained = 0;
+    let mut blocks = [0; MAX_BATCH];
+    for class in (0..CLASS_COUNT as u16).map(Class) {
+        while let Some(count) = depot::take(class, &mut blocks) {
+            hold(1);
+            header(class, |header| header.to_core(count as u64));
+            to_core(&blocks[..count]);
+            hold(-1);
+            drained += count as u64;
+        }
+    }
+    for processor in 0..SETUP.limit() {
+        drained += drain_processor(processor);
+    }
+    drained
+}
+
+/// Tells drainers that close the same magazine one after the other apart.
+static DRAINERS: AtomicU64 = AtomicU64::new(0);
+
+fn drain_processor(processor: u32) -> u64 {
+    // Relaxed: any number will do that no drainer has that is under way.
+    let drainer = DRAINERS.fetch_add(1, Ordering::Relaxed) & (CLOSED - 1);
+    let close = |word: u64| (word & !BLOCKS) | CLOSED | drainer;
+    let mut before = [0; CLASS_COUNT];
+    let mut is_any = false;
+    hold(1);
+    for (class, before) in (0..).map(Class).zip(&mut before) {
+        let word = &Header::of(processor, class).word;
+        // Relaxed: confirmed by the compare-and-swap.
+        let old = word.load(Ordering::Relaxed);
+        if old & BLOCKS != 0 && old & CLOSED == 0 {
+            // Relaxed: what orders is the fence below. Failure: a sequence has committed, or another drainer came.
+            let closed =
+                word.compare_exchange(old, close(old), Ordering::Relaxed, Ordering::Relaxed);
+            if closed.is_ok() {
+                (*before, is_any) = (old, true);
+            }
+        }
+    }
+    // Afterwards no sequence is under way there that read a word before it was closed: it has committed, which the word
+    // shows, or was aborted.
+    let is_fenced = is_any && os::fence_sequences(processor);
+    let mut drained = 0;
+    for (class, old) in (0..).map(Class).zip(before) {
+        if old == 0 {
+            continue;
+        }
+        let header = Header::of(processor, class);
+        if !is_fenced {
+            // Opened again, unless a sequence has.
+            let _ =
+                header.word.compare_exchange(close(old), old, Ordering::Relaxed, Ordering::Relaxed);
+        } else if header.word.load(Ordering::Acquire) == close(old) {
+            // Nobody but this thread touches the magazine until it is opened below.
+            empty(header, (old & BLOCKS) as usize);
+            header.drained(old & BLOCKS);
+            // Release: the slots were read before they are used again.
+            header.word.store(old & !BLOCKS, Ordering::Release);
+            drained += old & BLOCKS;
+        }
+    }
+    hold(-1);
+    drained
+}
+
+/// Gives the blocks in the first `count` slots of a magazine back to the core.
+fn empty(header: &Header, count: usize) {
+    let mut blocks = [0; MAX_BATCH];
+    let mut first = 0;
+    while first < count {
+        let part = &mut blocks[..MAX_BATCH.min(count - first)];
+        for (place, block) in (first..).zip(&mut *part) {
+            *block = header.slot(place);
+        }
+        to_core(part);
+        first += part.len();
+    }
+}
+
+/// What the front holds and has counted of one class, over all processors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FrontCounts {
+    /// Blocks in magazines and in the depot.
+    pub(crate) cached: u64,
+    pops: u64,
+    pushes: u64,
+    from_core: u64,
+    to_core: u64,
+}
+
+impl FrontCounts {
+    /// Blocks that the program got and gave back, if these are the counts of the core.
+    pub(crate) fn of_program(&self, allocations: u64, frees: u64) -> (u64, u64) {
+        // Wrapping: read one after the other, while they change.
+        (
+            allocations.wrapping_sub(self.from_core).wrapping_add(self.pops),
+            frees.wrapping_sub(self.to_core).wrapping_add(self.pushes),
+        )
+    }
+}
+
+/// What the front holds and has counted of `class`.
+pub(crate) fn class_counts(class: Class) -> FrontCounts {
+    let mut sum = FrontCounts {
+        cached: u64::from(depot::batches(class)) * batch_blocks(class) as u64,
+        ..FrontCounts::default()
+    };
+    for processor in 0..processors() {
+        let counts = counts(processor, class);
+        sum.cached += counts.blocks;
+        sum.pops = sum.pops.wrapping_add(counts.pops);
+        sum.pushes = sum.pushes.wrapping_add(counts.pushes);
+        sum.from_core = sum.from_core.wrapping_add(counts.from_core);
+        sum.to_core = sum.to_core.wrapping_add(counts.to_core);
+    }
+    sum
+}
+
+/// # Safety
+/// Not 0.
+#[inline(always)]
+unsafe fn pointer(block: usize) -> NonNull<u8> {
+    // SAFETY: the caller's.
+    unsafe { NonNull::new_unchecked(core::ptr::with_exposed_provenance_mut(block)) }
+}
+
+const _: () = assert!(MAX_BATCH <= crate::MAX_BATCH);
