@@ -308,7 +308,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
         Group::Class => "classes",
     };
     let since = if model.before().is_some() { ", rates since the baseline" } else { "" };
-    let title = format!("Heaps: {} {of} (v: by header, processor, class){since}", rows.len());
+    let title = format!("Heaps: {} {of}{since}, v: by header/processor/class", rows.len());
     let title = paint::fit(&title, area.width.saturating_sub(6));
     paint::pane(buf, area, theme, paint::heading(theme, title, true), true);
     let credits: u64 = data.picture.heaps.iter().map(|heap| u64::from(heap.credits)).sum();
