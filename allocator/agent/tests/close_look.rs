@@ -71,6 +71,8 @@ fn a_quiet_superblock_is_shown_block_by_block() {
         number += 1;
         number % 3 > 0
     });
+    // Out of magazines, in which a block is not free to its superblock.
+    lfalloc::LfAlloc.purge();
     let mut found = HashSet::new();
     let mut moved = 0;
     for id in superblocks_of(&mut viewer, class_of(BYTES)) {

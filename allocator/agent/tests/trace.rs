@@ -212,7 +212,7 @@ fn what_the_subscriber_causes_is_not_re_emitted() {
     }
     // Several superblocks' worth for every event: were they re-emitted, it would never end.
     subscribe(|event| {
-        let mut blocks: Vec<Vec<u8>> = (0..40).map(|_| Vec::with_capacity(BYTES)).collect();
+        let mut blocks: Vec<Vec<u8>> = (0..100).map(|_| Vec::with_capacity(BYTES)).collect();
         blocks[7].extend(fields(event).as_bytes());
     });
     let before = recorded_ever();
@@ -293,7 +293,7 @@ fn what_is_handed_to_another_thread_is_bounded_by_the_limit() {
     let hand: Mutex<Sender<_>> = Mutex::new(hand);
     subscribe(move |event| {
         if *event.metadata().level() == Level::DEBUG && HANDING.load(Ordering::Relaxed) {
-            let blocks = (0..40).map(|_| Vec::with_capacity(BYTES)).collect();
+            let blocks = (0..100).map(|_| Vec::with_capacity(BYTES)).collect();
             hand.lock().unwrap().send(blocks).unwrap();
         }
     });

@@ -347,6 +347,21 @@ pub(crate) struct FrontCounts {
 }
 
 impl FrontCounts {
+    /// What is in the depot.
+    pub(crate) fn of_depot(class: Class) -> Self {
+        let cached = u64::from(depot::batches(class)) * batch_blocks(class) as u64;
+        Self { cached, ..Self::default() }
+    }
+
+    /// Adds a magazine.
+    pub(crate) fn add(&mut self, counts: &MagazineCounts) {
+        self.cached += counts.blocks;
+        self.pops = self.pops.wrapping_add(counts.pops);
+        self.pushes = self.pushes.wrapping_add(counts.pushes);
+        self.from_core = self.from_core.wrapping_add(counts.from_core);
+        self.to_core = self.to_core.wrapping_add(counts.to_core);
+    }
+
     /// Blocks that the program got and gave back, if these are the counts of the core.
     pub(crate) fn of_program(&self, allocations: u64, frees: u64) -> (u64, u64) {
         // Wrapping: read one after the other, while they change.
@@ -359,17 +374,9 @@ impl FrontCounts {
 
 /// What the front holds and has counted of `class`.
 pub(crate) fn class_counts(class: Class) -> FrontCounts {
-    let mut sum = FrontCounts {
-        cached: u64::from(depot::batches(class)) * batch_blocks(class) as u64,
-        ..FrontCounts::default()
-    };
+    let mut sum = FrontCounts::of_depot(class);
     for processor in 0..processors() {
-        let counts = counts(processor, class);
-        sum.cached += counts.blocks;
-        sum.pops = sum.pops.wrapping_add(counts.pops);
-        sum.pushes = sum.pushes.wrapping_add(counts.pushes);
-        sum.from_core = sum.from_core.wrapping_add(counts.from_core);
-        sum.to_core = sum.to_core.wrapping_add(counts.to_core);
+        sum.add(&counts(processor, class));
     }
     sum
 }

@@ -17,7 +17,7 @@ use crate::accounting;
 use crate::active::Active;
 use crate::anchor::{Anchor, State};
 use crate::descriptor::{Backing, Meta};
-use crate::front;
+use crate::front::{self, FrontCounts, MagazineCounts};
 use crate::large;
 use crate::live::{CORE, Counts, Live};
 use crate::observe::MappedVec;
@@ -75,6 +75,33 @@ pub struct CounterView {
     pub refills: u64,
     /// How often an allocation found no active superblock.
     pub ran_dry: u64,
+}
+
+/// The magazine of a processor and class, of those that were ever used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MagazineView {
+    /// Class number.
+    pub class: u16,
+    /// Number of the processor.
+    pub processor: u16,
+    /// Blocks in it.
+    pub blocks: u16,
+    /// Blocks that it holds at most.
+    pub capacity: u16,
+    /// Blocks popped ever: allocations that it served.
+    pub pops: u64,
+    /// Blocks pushed ever: frees that it took.
+    pub pushes: u64,
+    /// How often it was empty, and got a batch from the depot or the core.
+    pub refills: u64,
+    /// How often it was full, and gave a batch to the depot or the core.
+    pub flushes: u64,
+    /// Sequences that were interrupted; the operation went to the core.
+    pub aborts: u64,
+    /// Blocks that the core gave for it ever.
+    pub from_core: u64,
+    /// Blocks that the core got back from it ever.
+    pub to_core: u64,
 }
 
 /// A heap header whose active field is not null.
@@ -256,6 +283,8 @@ pub struct Tables {
     pub heaps: MappedVec<HeapView>,
     /// Every heap that has ever counted anything, by class and heap. Once here, it is in every later census.
     pub counters: MappedVec<CounterView>,
+    /// Every magazine that was ever used, by class and processor. Once here, it is in every later census.
+    pub magazines: MappedVec<MagazineView>,
     /// Every superblock ever made, by number, whatever stands behind it.
     pub superblocks: MappedVec<SuperblockView>,
     /// Every large block, held or kept.
@@ -269,7 +298,8 @@ impl Tables {
         let mut tables = Self::default();
         let ready = tables.classes.reserve(CLASS_COUNT)
             && tables.heaps.reserve(CLASS_COUNT)
-            && tables.counters.reserve(CLASS_COUNT);
+            && tables.counters.reserve(CLASS_COUNT)
+            && tables.magazines.reserve(CLASS_COUNT);
         ready.then_some(tables)
     }
 
@@ -316,6 +346,7 @@ impl Tables {
         self.classes.bytes()
             + self.heaps.bytes()
             + self.counters.bytes()
+            + self.magazines.bytes()
             + self.superblocks.bytes()
             + self.large.bytes()
     }
@@ -326,6 +357,7 @@ impl Tables {
             && self.large.reserve(large::descriptors() as usize + 64)
             && self.heaps.reserve(CLASS_COUNT)
             && self.counters.reserve(self.counters.len() + 16)
+            && self.magazines.reserve(self.magazines.len() + 16)
     }
 
     fn walk(&mut self) -> Option<Parts> {
@@ -356,6 +388,7 @@ impl Tables {
     fn walk_counters(&mut self) -> Option<()> {
         self.classes.clear();
         self.counters.clear();
+        self.magazines.clear();
         for class in 0..CLASS_COUNT as u16 {
             let mut sum = ClassCounters::default();
             for heap in 0..HEAPS_PER_CLASS as u16 {
@@ -368,7 +401,28 @@ impl Tables {
                 let view = CounterView { class, heap, allocations, frees, refills, ran_dry };
                 self.counters.push(view).then_some(())?;
             }
-            let front = front::class_counts(Class(class));
+            let mut front = FrontCounts::of_depot(Class(class));
+            for processor in 0..front::processors() {
+                let counts = front::counts(processor, Class(class));
+                if counts == MagazineCounts::default() {
+                    continue;
+                }
+                front.add(&counts);
+                let view = MagazineView {
+                    class,
+                    processor: processor as u16,
+                    blocks: counts.blocks as u16,
+                    capacity: front::capacity(Class(class)) as u16,
+                    pops: counts.pops,
+                    pushes: counts.pushes,
+                    refills: counts.refills,
+                    flushes: counts.flushes,
+                    aborts: counts.aborts,
+                    from_core: counts.from_core,
+                    to_core: counts.to_core,
+                };
+                self.magazines.push(view).then_some(())?;
+            }
             sum.of_program(&front);
             let view = ClassView {
                 class,

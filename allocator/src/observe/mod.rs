@@ -23,7 +23,8 @@ pub use crate::platform::Cause;
 pub use crate::size_class::CLASS_COUNT;
 pub use crate::transition::{Event as Transition, RING_SLOTS, TransitionCursor};
 pub use census::{
-    Census, ClassView, CounterView, HeapView, LargeView, Parts, SuperblockView, Tables,
+    Census, ClassView, CounterView, HeapView, LargeView, MagazineView, Parts, SuperblockView,
+    Tables,
 };
 pub use clock::{Clock, Moment};
 pub use look::{Look, Magnifier, Sight};
@@ -101,6 +102,13 @@ pub fn class_counters(class: usize) -> ClassCounters {
     }
     sum.of_program(&front::class_counts(Class(class as u16)));
     sum
+}
+
+/// Processors that have magazines; 0 where there are no restartable sequences, with `LFALLOC_MAGAZINES=0`, and before the
+/// first allocation.
+#[must_use]
+pub fn magazine_processors() -> u32 {
+    front::processors()
 }
 
 /// Superblocks and large blocks that some thread has taken out of their container and not put into the next one: at

@@ -5,7 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout};
 
 use lfalloc::LfAlloc;
-use lfalloc::observe::Tables;
+use lfalloc::observe::{Tables, magazine_processors};
 use lfalloc_verify::shadow::Random;
 
 const SUPERBLOCKS: usize = 1000;
@@ -39,8 +39,9 @@ fn empty_superblocks_are_found() {
         let census = tables.take(1).unwrap();
         let kept = census.parts.empty / (64 << 10);
         println!("order {order}: {kept} EMPTY superblocks stay mapped");
-        // The reserve is 32.
-        assert!(kept <= 40, "order {order}: {kept} EMPTY superblocks stay mapped");
+        // The reserve is 32. Superblocks of which magazines and depot hold a block stand between the EMPTY ones.
+        let most = if magazine_processors() > 0 { 96 } else { 40 };
+        assert!(kept <= most, "order {order}: {kept} EMPTY superblocks stay mapped");
         assert_eq!(census.parts.sum(), census.parts.mapped);
     }
 }

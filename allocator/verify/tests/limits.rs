@@ -199,7 +199,7 @@ fn foreign_pointers_end_the_program() {
         // SAFETY: within the block.
         let inside = unsafe { block.add(8) };
         // SAFETY: no block begins here: freeing it is wrong, which is what is tested.
-        unsafe { LfAlloc.dealloc(inside, layout) };
+        unsafe { LfAlloc.free(inside) };
         return;
     }
     dies_saying(name, "no block of this allocator begins");
@@ -345,16 +345,15 @@ fn hardly_ever_null_while_blocks_are_free() {
 fn corruption_is_reported() {
     let name = "corruption_is_reported";
     if is_child(name) {
-        let layout = Layout::from_size_align(64, 8).unwrap();
-        // SAFETY: the size is not zero.
-        let block = unsafe { LfAlloc.alloc(layout) };
-        // SAFETY: allocated with that layout.
-        unsafe { LfAlloc.dealloc(block, layout) };
+        // Of the core: a block in a magazine has no link.
+        let study = Study::on_heap(60);
+        let block = study.malloc(64).unwrap();
+        // SAFETY: allocated above.
+        assert!(unsafe { study.free(block) });
         // SAFETY: the memory is mapped; writing to it is wrong, which is what is tested.
         unsafe { block.write_bytes(0xDB, 4) };
         for _ in 0..2 {
-            // SAFETY: the size is not zero.
-            let _ = unsafe { LfAlloc.alloc(layout) };
+            let _ = study.malloc(64);
         }
         return;
     }

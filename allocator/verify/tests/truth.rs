@@ -81,7 +81,8 @@ fn every_figure_is_the_truth() {
         assert_eq!((view.allocations, view.frees), (*made, *freed), "class {class}");
         let superblocks = i64::from(view.active + view.full + view.partial);
         let blocks = superblocks * i64::from(class_info(class).blocks_per_superblock);
-        assert_eq!(blocks, view.live_blocks + view.free_blocks + view.credit_blocks);
+        let cached = view.cached_blocks;
+        assert_eq!(blocks, view.live_blocks + cached + view.free_blocks + view.credit_blocks);
         live_bytes += view.live_blocks * i64::from(class_info(class).block_bytes);
     }
     let large_bytes: usize =
