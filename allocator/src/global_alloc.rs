@@ -156,7 +156,7 @@ impl LfAlloc {
     #[allow(clippy::must_use_candidate)] // Called for its effect.
     pub fn purge(&self) -> i64 {
         let before = crate::accounting::mapped_bytes();
-        front::drain();
+        front::drain_all();
         CORE.relieve(None);
         before - crate::accounting::mapped_bytes()
     }

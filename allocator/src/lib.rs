@@ -39,7 +39,7 @@ pub mod active;
 pub mod anchor;
 pub mod descriptor;
 mod free;
-mod front;
+pub mod front;
 mod global_alloc;
 mod large;
 mod list;

@@ -11,45 +11,76 @@
 //!
 //! A batch is an array of addresses, a magazine in Bonwick's sense, and not a list through the blocks: nothing of a block
 //! is touched when it moves. Batches are type-stable; empty ones wait in a stack of their own.
+//!
+//! The procedures are generic over what they work on, as the core is, and for the same reason: models.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
-use super::magazine::batch_blocks;
 use crate::list::{self, Links};
-use crate::platform::Class;
-use crate::size_class::{CLASS_COUNT, CLASSES};
-use crate::table::{Table, ZeroRecord};
+use crate::platform::Word;
 
 /// Blocks of the largest batch: with its link it fills eight cache lines.
-pub(super) const MAX_BATCH: usize = 63;
-/// Bytes of blocks that the depot keeps of each class.
-const CLASS_BYTES: usize = 1 << 18;
-const MIN_BATCHES: u32 = 2;
-
-struct Batch {
-    next: AtomicU64,
-    blocks: [AtomicU64; MAX_BATCH],
-}
-
-// SAFETY: atomics only; zero bytes are a valid value of each.
-unsafe impl ZeroRecord for Batch {}
-
-static BATCHES: Table<Batch> = Table::new();
-static EMPTY: AtomicU64 = AtomicU64::new(0);
-static FULL: [AtomicU64; CLASS_COUNT] = [const { AtomicU64::new(0) }; CLASS_COUNT];
-
-struct Pool;
-
-impl Links for Pool {
-    type Word = AtomicU64;
-    const TAG_BITS: u32 = 32;
-    fn link_of(&self, id: u32) -> &AtomicU64 {
-        &BATCHES.get(id).next
-    }
-}
+pub const MAX_BATCH: usize = 63;
 
 const INDEX_BITS: u32 = 20;
 const COUNT_BITS: u32 = 12;
+/// Batches that one stack may hold at most.
+pub const MAX_BATCHES: u32 = (1 << COUNT_BITS) - 1;
+
+/// Faults that models seed on purpose, to show that they would see them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The code as it ships.
+    None,
+    /// The heads do not count their changes.
+    TagKept,
+    /// A batch is put with a relaxed compare-and-swap.
+    PutRelaxed,
+    /// A batch is taken with a relaxed compare-and-swap.
+    TakeRelaxed,
+    /// A batch is free to be filled before its blocks were read.
+    FreedBeforeRead,
+    /// The bound is looked at before, and not within, the compare-and-swap.
+    BoundBefore,
+}
+
+/// What a depot of one class is made of.
+pub trait Shelf {
+    /// The atomic word.
+    type Word: Word;
+    /// The fault to seed; a constant, so that it costs nothing.
+    const FAULT: Fault = Fault::None;
+    /// Bits of the tags that are used; models shrink it.
+    const TAG_BITS: u32 = 32;
+
+    /// The head of the stack of full batches.
+    fn full(&self) -> &Self::Word;
+    /// The head of the stack of empty ones.
+    fn empty(&self) -> &Self::Word;
+    /// The link of a batch.
+    fn link(&self, batch: u32) -> &Self::Word;
+    /// A place of a batch.
+    fn place(&self, batch: u32, place: usize) -> &Self::Word;
+    /// Makes another batch. `None`: no memory.
+    fn extend(&self) -> Option<u32>;
+    /// Batches kept at most, up to [`MAX_BATCHES`].
+    fn most(&self) -> u32;
+    /// Called when a compare-and-swap failed, before the next try.
+    fn pause(&self) {}
+}
+
+struct Empties<'s, S>(&'s S);
+
+impl<S: Shelf> Links for Empties<'_, S> {
+    type Word = S::Word;
+    const TAG_BITS: u32 = S::TAG_BITS;
+    fn link_of(&self, id: u32) -> &S::Word {
+        self.0.link(id)
+    }
+    fn pause(&self) {
+        self.0.pause();
+    }
+}
 
 #[derive(Clone, Copy)]
 struct Head(u64);
@@ -60,84 +91,92 @@ impl Head {
     }
 
     const fn count(self) -> u32 {
-        (self.0 >> INDEX_BITS) as u32 & ((1 << COUNT_BITS) - 1)
+        (self.0 >> INDEX_BITS) as u32 & MAX_BATCHES
     }
 
     /// The next head, with that link (number + 1, or 0) and that many batches.
-    const fn changed_to(self, link: u64, count: u32) -> Self {
-        let tag = (self.0 >> 32).wrapping_add(1);
-        Self(tag << 32 | (count as u64) << INDEX_BITS | link)
+    fn changed_to<S: Shelf>(self, link: u64, count: u32) -> Self {
+        let step = u64::from(S::FAULT != Fault::TagKept);
+        let tag = ((self.0 >> 32) + step) & ((1 << S::TAG_BITS) - 1);
+        Self(tag << 32 | u64::from(count) << INDEX_BITS | link)
     }
 }
 
-/// Batches that the depot keeps of a class.
-const fn most(class: Class) -> u32 {
-    let bytes = CLASSES[class.0 as usize].block_bytes as usize * batch_blocks(class);
-    let fit = (CLASS_BYTES / bytes) as u32;
-    let fit = if fit < MIN_BATCHES { MIN_BATCHES } else { fit };
-    if fit < 1 << COUNT_BITS { fit } else { (1 << COUNT_BITS) - 1 }
-}
-
-/// Batches of that class in the depot.
-pub(super) fn batches(class: Class) -> u32 {
+/// Full batches now.
+pub fn batches<S: Shelf>(shelf: &S) -> u32 {
     // Relaxed: a figure.
-    Head(FULL[class.0 as usize].load(Ordering::Relaxed)).count()
+    Head(shelf.full().load(Ordering::Relaxed)).count()
 }
 
-/// Keeps a batch of blocks that this thread owns; whether there was room. Only whole batches are kept.
-pub(super) fn put(class: Class, blocks: &[usize]) -> bool {
-    let head = &FULL[class.0 as usize];
+/// Keeps a batch of blocks that this thread owns; whether there was room, and memory. All batches of a shelf are of one
+/// length, at most [`MAX_BATCH`].
+pub fn put<S: Shelf>(shelf: &S, blocks: &[usize]) -> bool {
+    let head = shelf.full();
     // Relaxed: only the value is used.
     let mut old = Head(head.load(Ordering::Relaxed));
-    if blocks.len() != batch_blocks(class) || old.count() >= most(class) {
+    if old.count() >= shelf.most() {
         return false;
     }
-    let Some(id) = list::pop(&Pool, &EMPTY).or_else(|| BATCHES.extend(1)) else { return false };
+    let empties = Empties(shelf);
+    let Some(id) = list::pop(&empties, shelf.empty()).or_else(|| shelf.extend()) else {
+        return false;
+    };
     if id + 1 >= 1 << INDEX_BITS {
         // Its number does not fit into a head: it is never used, and a million others are.
         return false;
     }
-    let batch = BATCHES.get(id);
-    for (place, block) in batch.blocks.iter().zip(blocks) {
+    for (place, block) in blocks.iter().enumerate() {
         // Relaxed: published by the Release below.
-        place.store(*block as u64, Ordering::Relaxed);
+        shelf.place(id, place).store(*block as u64, Ordering::Relaxed);
     }
-    while old.count() < most(class) {
+    let order = if S::FAULT == Fault::PutRelaxed { Ordering::Relaxed } else { Ordering::Release };
+    while old.count() < shelf.most() || S::FAULT == Fault::BoundBefore {
         // Relaxed: as above.
-        batch.next.store(old.first().map_or(0, |first| u64::from(first) + 1), Ordering::Relaxed);
-        let new = old.changed_to(u64::from(id) + 1, old.count() + 1);
+        shelf
+            .link(id)
+            .store(old.first().map_or(0, |first| u64::from(first) + 1), Ordering::Relaxed);
+        let new = old.changed_to::<S>(u64::from(id) + 1, old.count() + 1);
         // Release: pairs with the Acquire in `take`: the batch's blocks and link, and what their former owners did to
         // them. Failure: another put or take succeeded.
-        match head.compare_exchange(old.0, new.0, Ordering::Release, Ordering::Relaxed) {
+        match head.compare_exchange(old.0, new.0, order, Ordering::Relaxed) {
             Ok(_) => return true,
             Err(found) => old = Head(found),
         }
+        shelf.pause();
     }
-    list::push_chain(&Pool, &EMPTY, id, id);
+    list::push_chain(&empties, shelf.empty(), id, id);
     false
 }
 
-/// Takes the batch that was put last; how many blocks it has. This thread owns them from then on.
-pub(super) fn take(class: Class, out: &mut [usize; MAX_BATCH]) -> Option<usize> {
-    let head = &FULL[class.0 as usize];
+/// Takes the batch that was put last; whether there was one. This thread owns its blocks, as many as `out` is long, from
+/// then on.
+pub fn take<S: Shelf>(shelf: &S, out: &mut [usize]) -> bool {
+    let head = shelf.full();
+    let order = if S::FAULT == Fault::TakeRelaxed { Ordering::Relaxed } else { Ordering::Acquire };
     // Acquire: pairs with the Release in `put`: the link read below was written before.
-    let mut old = Head(head.load(Ordering::Acquire));
+    let mut old = Head(head.load(order));
     let id = loop {
-        let first = old.first()?;
+        let Some(first) = old.first() else { return false };
         // Relaxed and optimistic: if the batch has left meanwhile the tag makes the compare-and-swap fail.
-        let link = BATCHES.get(first).next.load(Ordering::Relaxed) & ((1 << INDEX_BITS) - 1);
-        let new = old.changed_to(link, old.count() - 1);
+        let link = shelf.link(first).load(Ordering::Relaxed) & ((1 << INDEX_BITS) - 1);
+        let new = old.changed_to::<S>(link, old.count().wrapping_sub(1) & MAX_BATCHES);
         // Acquire as above, for the batch taken. Failure: another put or take succeeded.
-        match head.compare_exchange(old.0, new.0, Ordering::Acquire, Ordering::Acquire) {
+        match head.compare_exchange(old.0, new.0, order, order) {
             Ok(_) => break first,
             Err(found) => old = Head(found),
         }
+        shelf.pause();
     };
-    let count = batch_blocks(class);
-    for (place, block) in out.iter_mut().zip(&BATCHES.get(id).blocks[..count]) {
-        // Relaxed: ordered by the Acquire above.
-        *place = block.load(Ordering::Relaxed) as usize;
+    let empties = Empties(shelf);
+    if S::FAULT == Fault::FreedBeforeRead {
+        list::push_chain(&empties, shelf.empty(), id, id);
     }
-    list::push_chain(&Pool, &EMPTY, id, id);
-    Some(count)
+    for (place, block) in out.iter_mut().enumerate() {
+        // Relaxed: ordered by the Acquire above.
+        *block = shelf.place(id, place).load(Ordering::Relaxed) as usize;
+    }
+    if S::FAULT != Fault::FreedBeforeRead {
+        list::push_chain(&empties, shelf.empty(), id, id);
+    }
+    true
 }

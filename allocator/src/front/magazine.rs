@@ -15,6 +15,7 @@
 use core::sync::atomic::{AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::depot::MAX_BATCH;
+use super::drain::Magazines;
 use crate::accounting::{self, Purpose};
 use crate::os::sequence::{BLOCKS, CLOSED, HEADER_BYTES, Place, STRIDE_SHIFT};
 use crate::os::{self, PAGE_BYTES};
@@ -198,7 +199,7 @@ impl Header {
         self.to_core.fetch_add(taken, Ordering::Relaxed);
     }
 
-    pub(super) fn from_core(&self, blocks: u64) {
+    pub(super) fn got(&self, blocks: u64) {
         self.from_core.fetch_add(blocks, Ordering::Relaxed);
     }
 
@@ -208,6 +209,43 @@ impl Header {
 
     pub(super) fn aborted(&self) {
         self.aborts.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The magazines of a processor below the limit, by class.
+pub(super) struct Of(pub(super) u32);
+
+impl Magazines for Of {
+    type Word = AtomicU64;
+    const COUNT: usize = CLASS_COUNT;
+
+    fn word(&self, magazine: usize) -> &AtomicU64 {
+        &Header::of(self.0, Class(magazine as u16)).word
+    }
+
+    fn take(&self, magazine: usize, count: usize) {
+        let header = Header::of(self.0, Class(magazine as u16));
+        let mut blocks = [0; MAX_BATCH];
+        let mut first = 0;
+        while first < count {
+            let part = &mut blocks[..MAX_BATCH.min(count - first)];
+            for (place, block) in (first..).zip(&mut *part) {
+                *block = header.slot(place);
+            }
+            super::to_core(part);
+            first += part.len();
+        }
+        header.drained(count as u64);
+    }
+
+    fn fence(&self) -> bool {
+        os::fence_sequences(self.0)
+    }
+
+    fn drainer(&self) -> u64 {
+        static DRAINERS: AtomicU64 = AtomicU64::new(0);
+        // Relaxed: any number will do.
+        DRAINERS.fetch_add(1, Ordering::Relaxed)
     }
 }
 

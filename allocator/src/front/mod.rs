@@ -22,18 +22,19 @@
 //! blocks pushed = blocks there + popped + taken out in batches − put in in batches
 //! ```
 
-mod depot;
+pub mod depot;
+pub mod drain;
 mod magazine;
+mod shelf;
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::accounting::hold;
 use crate::descriptor::Block;
 use crate::global_alloc::{address, locate};
 use crate::live::CORE;
-use crate::os::sequence::{BLOCKS, CLOSED, Refused};
-use crate::os::{self, sequence};
+use crate::os::sequence;
+use crate::os::sequence::Refused;
 use crate::page_map::{Entry, lookup};
 use crate::platform::{Class, Platform, Request};
 use crate::size_class::CLASS_COUNT;
@@ -86,7 +87,7 @@ fn allocate_slow(
                 return Some(found);
             }
         }
-        Some(Refused::Aborted) => header(class, |header| header.aborted()),
+        Some(Refused::Aborted) => header(class, Header::aborted),
         None => SETUP.decide(),
     }
     from_core(class, bytes)
@@ -101,7 +102,7 @@ fn free_slow(class: Class, block: NonNull<u8>, refused: Option<Refused>) {
                 return;
             }
         }
-        Some(Refused::Aborted) => header(class, |header| header.aborted()),
+        Some(Refused::Aborted) => header(class, Header::aborted),
         None => SETUP.decide(),
     }
     to_core(&[block.addr().get()]);
@@ -122,7 +123,7 @@ fn from_core(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
     let request = Request { heap, class, bytes };
     let block = CORE.malloc(request).or_else(|| {
         // What is in magazines and the depot is free, too.
-        if drain() == 0 {
+        if drain_all() == 0 {
             return None;
         }
         CORE.malloc(request)
@@ -134,8 +135,9 @@ fn from_core(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
 fn refill(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
     let mut blocks = [0; MAX_BATCH];
     hold(1);
-    let found = if let Some(count) = depot::take(class, &mut blocks) {
-        refill_from_depot(class, &mut blocks[..count])
+    let count = batch_blocks(class);
+    let found = if depot::take(&shelf::Of(class), &mut blocks[..count]) {
+        refill_from_depot(class, &blocks[..count])
     } else {
         refill_from_core(class, bytes, &mut blocks)
     };
@@ -143,20 +145,16 @@ fn refill(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
     found
 }
 
-fn refill_from_depot(class: Class, blocks: &mut [usize]) -> Option<(NonNull<u8>, bool)> {
+fn refill_from_depot(class: Class, blocks: &[usize]) -> Option<(NonNull<u8>, bool)> {
     let (own, rest) = blocks.split_last()?;
     // SAFETY: this thread got the blocks, and a processor's number a moment ago.
-    match unsafe { sequence::push_batch(SETUP.area(), place(class), rest, 1) } {
-        Ok(()) => {
-            header(class, |header| header.refilled(blocks.len() as u64, 0));
-            // SAFETY: a block's address.
-            Some((unsafe { pointer(*own) }, false))
-        }
-        Err(_) => {
-            put_back(class, blocks);
-            None
-        }
+    if unsafe { sequence::push_batch(SETUP.area(), place(class), rest, 1) }.is_ok() {
+        header(class, |header| header.refilled(blocks.len() as u64, 0));
+        // SAFETY: a block's address.
+        return Some((unsafe { pointer(*own) }, false));
     }
+    put_back(class, blocks);
+    None
 }
 
 fn refill_from_core(
@@ -191,10 +189,7 @@ fn refill_from_core(
 fn flush(class: Class, block: NonNull<u8>) -> bool {
     let mut blocks = [0; MAX_BATCH];
     let count = batch_blocks(class);
-    let (own, rest) = match blocks[..count].split_last_mut() {
-        Some(parts) => parts,
-        None => return false,
-    };
+    let Some((own, rest)) = blocks[..count].split_last_mut() else { return false };
     hold(1);
     // SAFETY: a processor's number was there a moment ago; the caller gives the block up.
     let done = unsafe { sequence::pop_batch(SETUP.area(), place(class), rest) }.is_ok();
@@ -209,7 +204,7 @@ fn flush(class: Class, block: NonNull<u8>) -> bool {
 
 /// A batch that left a magazine, or the depot: to the depot, or, if that has enough, to the core.
 fn put_back(class: Class, blocks: &[usize]) {
-    if !depot::put(class, blocks) {
+    if !depot::put(&shelf::Of(class), blocks) {
         let count = blocks.len() as u64;
         header(class, |header| header.to_core(count));
         to_core(blocks);
@@ -219,7 +214,7 @@ fn put_back(class: Class, blocks: &[usize]) {
 /// Blocks that the core gave for a magazine that did not take them.
 fn put_back_new(class: Class, blocks: &[usize]) {
     let count = blocks.len() as u64;
-    header(class, |header| header.from_core(count));
+    header(class, |header| header.got(count));
     header(class, |header| header.to_core(count));
     to_core(blocks);
 }
@@ -251,88 +246,26 @@ fn to_core(blocks: &[usize]) {
 }
 
 /// Empties the depot and all magazines into the core; how many blocks that were.
-///
-/// A magazine is closed, and looked at when no sequence that saw it open is under way any more; if one has committed
-/// meanwhile the magazine stays as it is. A thread that dies here leaves one magazine closed.
-pub(crate) fn drain() -> u64 {
+pub(crate) fn drain_all() -> u64 {
     let mut drained = 0;
     let mut blocks = [0; MAX_BATCH];
     for class in (0..CLASS_COUNT as u16).map(Class) {
-        while let Some(count) = depot::take(class, &mut blocks) {
-            hold(1);
-            header(class, |header| header.to_core(count as u64));
-            to_core(&blocks[..count]);
-            hold(-1);
-            drained += count as u64;
+        let blocks = &mut blocks[..batch_blocks(class)];
+        let count = blocks.len() as u64;
+        hold(1);
+        while depot::take(&shelf::Of(class), blocks) {
+            header(class, |header| header.to_core(count));
+            to_core(blocks);
+            drained += count;
         }
+        hold(-1);
     }
-    for processor in 0..SETUP.limit() {
-        drained += drain_processor(processor);
+    for processor in 0..processors() {
+        hold(1);
+        drained += drain::drain(&magazine::Of(processor));
+        hold(-1);
     }
     drained
-}
-
-/// Tells drainers that close the same magazine one after the other apart.
-static DRAINERS: AtomicU64 = AtomicU64::new(0);
-
-fn drain_processor(processor: u32) -> u64 {
-    // Relaxed: any number will do that no drainer has that is under way.
-    let drainer = DRAINERS.fetch_add(1, Ordering::Relaxed) & (CLOSED - 1);
-    let close = |word: u64| (word & !BLOCKS) | CLOSED | drainer;
-    let mut before = [0; CLASS_COUNT];
-    let mut is_any = false;
-    hold(1);
-    for (class, before) in (0..).map(Class).zip(&mut before) {
-        let word = &Header::of(processor, class).word;
-        // Relaxed: confirmed by the compare-and-swap.
-        let old = word.load(Ordering::Relaxed);
-        if old & BLOCKS != 0 && old & CLOSED == 0 {
-            // Relaxed: what orders is the fence below. Failure: a sequence has committed, or another drainer came.
-            let closed =
-                word.compare_exchange(old, close(old), Ordering::Relaxed, Ordering::Relaxed);
-            if closed.is_ok() {
-                (*before, is_any) = (old, true);
-            }
-        }
-    }
-    // Afterwards no sequence is under way there that read a word before it was closed: it has committed, which the word
-    // shows, or was aborted.
-    let is_fenced = is_any && os::fence_sequences(processor);
-    let mut drained = 0;
-    for (class, old) in (0..).map(Class).zip(before) {
-        if old == 0 {
-            continue;
-        }
-        let header = Header::of(processor, class);
-        if !is_fenced {
-            // Opened again, unless a sequence has.
-            let _ =
-                header.word.compare_exchange(close(old), old, Ordering::Relaxed, Ordering::Relaxed);
-        } else if header.word.load(Ordering::Acquire) == close(old) {
-            // Nobody but this thread touches the magazine until it is opened below.
-            empty(header, (old & BLOCKS) as usize);
-            header.drained(old & BLOCKS);
-            // Release: the slots were read before they are used again.
-            header.word.store(old & !BLOCKS, Ordering::Release);
-            drained += old & BLOCKS;
-        }
-    }
-    hold(-1);
-    drained
-}
-
-/// Gives the blocks in the first `count` slots of a magazine back to the core.
-fn empty(header: &Header, count: usize) {
-    let mut blocks = [0; MAX_BATCH];
-    let mut first = 0;
-    while first < count {
-        let part = &mut blocks[..MAX_BATCH.min(count - first)];
-        for (place, block) in (first..).zip(&mut *part) {
-            *block = header.slot(place);
-        }
-        to_core(part);
-        first += part.len();
-    }
 }
 
 /// What the front holds and has counted of one class, over all processors.
@@ -349,7 +282,7 @@ pub(crate) struct FrontCounts {
 impl FrontCounts {
     /// What is in the depot.
     pub(crate) fn of_depot(class: Class) -> Self {
-        let cached = u64::from(depot::batches(class)) * batch_blocks(class) as u64;
+        let cached = u64::from(depot::batches(&shelf::Of(class))) * batch_blocks(class) as u64;
         Self { cached, ..Self::default() }
     }
 

@@ -139,7 +139,7 @@ pub(crate) unsafe fn pop(area: isize, place: Place) -> Result<usize, Refused> {
         );
     }
     // Blocks lie at multiples of 16, and what tells of a failure does not.
-    if result & 15 == 0 { Ok(result) } else { Err(refused(result as u32)) }
+    if result.is_multiple_of(16) { Ok(result) } else { Err(refused(result as u32)) }
 }
 
 /// Puts a block into the magazine of this processor.

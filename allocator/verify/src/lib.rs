@@ -13,6 +13,7 @@
 
 pub mod catalogue;
 pub mod explore;
+pub mod front;
 pub mod machine;
 pub mod scenario;
 pub mod shadow;
