@@ -50,7 +50,7 @@ pub struct ClassView {
     pub free_blocks: i64,
     /// Blocks reserved by the credits of heaps.
     pub credit_blocks: i64,
-    /// Blocks in magazines and depot: 0 without that front.
+    /// Blocks in magazines and in the depot.
     pub cached_blocks: i64,
     /// Requests whose size was sampled, as in [`ClassCounters`].
     pub samples: u64,
@@ -175,7 +175,7 @@ pub struct Parts {
     pub free: i64,
     /// In blocks that heaps hold reserved by credits.
     pub credit: i64,
-    /// In magazines and depot: 0 without that front.
+    /// In blocks that magazines and the depot hold.
     pub cached: i64,
     /// In EMPTY superblocks that are kept mapped.
     pub empty: i64,

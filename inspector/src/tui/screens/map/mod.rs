@@ -63,7 +63,7 @@ pub const TERMS: &[Term] = &[
         what: "The share of a superblock's blocks that the program holds.",
         unit: "percent of its blocks",
         how: "(maxcount − count − reserved) / maxcount; 0 for EMPTY ones.",
-        exact: "From one reading of the anchor.",
+        exact: "From one reading of the anchor. Blocks that wait in magazines or in the depot count as held.",
     },
     Term {
         words: &["idle time", "idle"],
