@@ -47,6 +47,8 @@ impl Population {
             });
             blocks.append(&mut filling);
         }
+        // What was freed may wait in magazines, and is not free to its superblock.
+        LfAlloc.purge();
         Self { _blocks: blocks, superblocks }
     }
 }

@@ -95,6 +95,9 @@ impl<const FAULT: usize> Depot<FAULT> {
     }
 
     /// Puts two blocks that the caller owns; gives them back if there is no room.
+    ///
+    /// # Panics
+    /// If there are more batches than there is room for.
     pub fn put(&self, blocks: [usize; BATCH]) -> Option<[usize; BATCH]> {
         for block in blocks {
             // SAFETY: the caller owns the block.
@@ -122,6 +125,9 @@ impl<const FAULT: usize> Depot<FAULT> {
 pub type Moves = &'static [&'static [bool]];
 
 /// All interleavings of `moves`; afterwards every block is there once.
+///
+/// # Panics
+/// If one is not.
 pub fn depot<const FAULT: usize>(most: u32, moves: Moves, preemptions: usize) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
@@ -300,6 +306,9 @@ pub enum Use {
 
 /// All interleavings of threads that do `uses` with a processor of `blocks` blocks; afterwards every block is somewhere
 /// once.
+///
+/// # Panics
+/// If one is not.
 pub fn drain<const FAULT: usize>(blocks: u64, uses: &'static [&'static [Use]], preemptions: usize) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);

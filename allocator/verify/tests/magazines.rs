@@ -114,8 +114,10 @@ fn nothing_is_lost_or_there_twice() {
         // Signals, to whatever thread is running.
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
+                // SAFETY: no arguments.
+                let process = unsafe { libc::getpid() };
                 // SAFETY: this process.
-                unsafe { libc::kill(libc::getpid(), libc::SIGUSR1) };
+                unsafe { libc::kill(process, libc::SIGUSR1) };
                 std::thread::sleep(Duration::from_micros(20));
             }
         });
