@@ -54,7 +54,6 @@ mod comparison;
 mod contender;
 mod population;
 mod snapshot;
-mod statistics;
 mod viewer;
 mod watched;
 mod workloads;
@@ -63,6 +62,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use arguments::Command;
+use lfalloc_bench::statistics;
 
 fn main() -> ExitCode {
     let command = match arguments::parse(std::env::args_os().skip(1)) {
