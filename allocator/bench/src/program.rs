@@ -55,7 +55,7 @@ fn measure(
     let mut work = workload.start(setting)?;
     let round = time / (ROUNDS + 2);
     // Warms up, too: the last of these rounds is as long as those that count.
-    let mut operations: u64 = 1;
+    let mut operations = work.least_operations();
     loop {
         let elapsed = work.round(operations).elapsed;
         if elapsed * 2 >= round {
@@ -91,7 +91,8 @@ fn measure(
         purge();
         resident_bytes()
     });
-    memory.peak = peak_resident_bytes();
+    // The kernel notes its peak now and then only.
+    memory.peak = peak_resident_bytes().max(memory.held);
     Ok(Measured {
         ns: ns.median(),
         least_ns: ns.min(),

@@ -11,6 +11,8 @@ use crate::random::Random;
 
 /// One operation in so many is timed: reading the clock twice takes longer than most of them.
 const TIMED_EVERY: u64 = 8;
+/// So many threads need some milliseconds to come into being: each works for about as long as a turn on a processor.
+const TIMED_OPERATIONS: u64 = 8192;
 /// 10 s; longer counts as that.
 const LONGEST_NS: u64 = 10_000_000_000;
 
@@ -159,6 +161,10 @@ impl Work for Churn {
             }
             each
         })
+    }
+
+    fn least_operations(&self) -> u64 {
+        if self.is_timed { TIMED_OPERATIONS * self.shares.len() as u64 } else { 1 }
     }
 
     fn latencies(&mut self) -> Option<Histogram<u32>> {

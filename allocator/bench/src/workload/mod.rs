@@ -17,7 +17,7 @@
 //! | `realloc growth` | 64 bytes are appended to one of four vectors that grow to 1 MiB in turn |
 //! | `realloc steps` | one of 64 blocks grows by 32 bytes, from 32 to 4,096 |
 //! | `index` | a document of the given files is added to, or removed from, an inverted index, by two threads |
-//! | `false sharing, active` | one of two threads allocates 8 bytes, writes to them 100 times, and frees them |
+//! | `false sharing, active` | one of two threads allocates 8 bytes, writes to them 1,000 times, and frees them |
 //! | `false sharing, passive` | the same, after it has freed a block that lay beside the other thread's (cache-scratch) |
 //! | `fragmentation` | malloc, free; one in 64 blocks stays for 8 rounds while sizes shift; the memory is the figure |
 //!
@@ -76,6 +76,11 @@ impl Round {
 pub trait Work {
     /// Does at least one operation and about as many as said.
     fn round(&mut self, operations: u64) -> Round;
+
+    /// Operations of the shortest round that says something.
+    fn least_operations(&self) -> u64 {
+        1
+    }
 
     /// How long single operations took since this was last asked, in nanoseconds, if it times them.
     fn latencies(&mut self) -> Option<Histogram<u32>> {

@@ -8,7 +8,7 @@ use super::{Round, Work, in_threads};
 
 const THREADS: u32 = 2;
 /// Writes to a block before it is freed.
-const WRITES: u64 = 100;
+const WRITES: u64 = 1000;
 
 /// Two threads that allocate, write and free.
 pub(super) struct Sharing {
