@@ -9,7 +9,7 @@ use crate::{busy, compare, watched};
 pub(crate) const USAGE: &str = "usage: lfalloc-bench COMMAND
   compare [--only TEXT] [--rounds N] [--allocators A,B] [--files FOLDER] [--json FILE] [--svg FILE] [--quick]
                                    lfalloc against other allocators in programs of their own, N rounds (5);
-                                   only the workloads whose name contains TEXT; --quick: a try of two minutes
+                                   only the workloads whose name contains TEXT; --quick: a try of half a minute
   core [--rounds N] [--only TEXT]  lfalloc against the system's allocator, N rounds each (41);
                                    only the workloads whose name contains TEXT
   snapshot [--superblocks N]       a census, and a state over the socket, with N superblocks (100000)

@@ -22,15 +22,9 @@ pub(crate) struct Allocator {
     pub(crate) is_peer: bool,
 }
 
-/// All of them, lfalloc first. A variant of one is another line with the same program and another environment.
+/// All of them, lfalloc first. A variant of it is another line, with another environment.
 pub(crate) const ALLOCATORS: [Allocator; 7] = [
-    Allocator {
-        name: "lfalloc",
-        program: "lfalloc",
-        package: Some("lfalloc"),
-        environment: &[],
-        is_peer: false,
-    },
+    ours("lfalloc", &[]),
     peer("glibc", None),
     peer("mimalloc", Some("mimalloc")),
     peer("jemalloc", Some("tikv-jemallocator")),
@@ -42,6 +36,14 @@ pub(crate) const ALLOCATORS: [Allocator; 7] = [
         ..peer("tcmalloc", Some("tcmalloc-better"))
     },
 ];
+
+const fn ours(
+    name: &'static str,
+    environment: &'static [(&'static str, &'static str)],
+) -> Allocator {
+    let package = Some("lfalloc");
+    Allocator { name, program: "lfalloc", package, environment, is_peer: false }
+}
 
 const fn peer(name: &'static str, package: Option<&'static str>) -> Allocator {
     Allocator { name, program: name, package, environment: &[], is_peer: true }
