@@ -16,7 +16,7 @@ pub(crate) fn page(results: &Results) -> String {
     };
     section(
         "Time",
-        "Nanoseconds per operation: the median of the rounds, and half of what lies between the least and the most of them in \
+        "Nanoseconds per operation: the median of the rounds, and half of what lies between their quartiles in \
          per cent of it. ratio: lfalloc's time in parts of the best peer's, the median of the rounds' ratios. The last line \
          is the geometric mean of every allocator's ratios to the best peer of each row.",
         &times(results),
@@ -34,7 +34,8 @@ pub(crate) fn page(results: &Results) -> String {
     );
     section(
         "Memory for what is live",
-        "MiB resident after the last round, with what the workload holds then; live: what it asked for.",
+        "MiB resident after the last round, with what the workload holds then; live: what it asked for. Of most blocks only \
+         the first bytes were written, so less than is live may be resident.",
         &held(results),
     );
     section(
