@@ -104,8 +104,8 @@ fn executable(messages: &str, program: &str) -> Option<PathBuf> {
 }
 
 fn last_lines(text: &str) -> String {
-    let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(8)..].join(" / ")
+    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(3)..].join(" / ")
 }
 
 #[cfg(test)]
@@ -133,7 +133,7 @@ not JSON
 {"reason":"build-finished","success":true}"#;
         assert_eq!(executable(messages, "lfalloc"), Some("/there/lfalloc".into()));
         assert_eq!(executable(messages, "glibc"), None);
-        assert_eq!(last_lines("one\n\ntwo\n"), "one / two");
+        assert_eq!(last_lines("one\n\n two\n"), "one / two");
         let lock = "[[package]]\nname = \"b\"\nversion = \"1.2\"\n";
         assert_eq!(
             (locked_version(lock, "b"), locked_version(lock, "c")),
