@@ -3,10 +3,13 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::{busy, watched};
+use crate::{busy, compare, watched};
 
 /// What is printed for `--help`, and after a mistake.
 pub(crate) const USAGE: &str = "usage: lfalloc-bench COMMAND
+  compare [--only TEXT] [--rounds N] [--allocators A,B] [--files FOLDER] [--json FILE] [--svg FILE] [--quick]
+                                   lfalloc against other allocators in programs of their own, N rounds (5);
+                                   only the workloads whose name contains TEXT; --quick: a try of half a minute
   core [--rounds N] [--only TEXT]  lfalloc against the system's allocator, N rounds each (41);
                                    only the workloads whose name contains TEXT
   snapshot [--superblocks N]       a census, and a state over the socket, with N superblocks (100000)
@@ -24,7 +27,9 @@ pub(crate) const USAGE: &str = "usage: lfalloc-bench COMMAND
 pub(crate) enum Command {
     /// Prints [`USAGE`].
     Help,
-    /// The allocators against each other.
+    /// lfalloc against other allocators, in programs of their own.
+    Compare(compare::Options),
+    /// lfalloc against the system's allocator, in this program.
     Core {
         /// Measurements of each pair of workload and allocator.
         rounds: usize,
@@ -56,6 +61,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
         return Err("say what to measure".to_owned());
     };
     let mut command = match name.to_str() {
+        Some("compare") => Command::Compare(compare::Options::new()),
         Some("core") => Command::Core { rounds: 41, only: String::new() },
         Some("snapshot") => Command::Snapshot { superblocks: 100_000 },
         Some("attach") => Command::Attach { lfinspect: None },
@@ -84,6 +90,19 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
         let mut value = || arguments.next().ok_or_else(|| format!("{option} needs a value"));
         match (&mut command, option.as_str()) {
             (_, "--help" | "-h") => return Ok(Command::Help),
+            (Command::Compare(options), option) => match option {
+                "--only" => options.only = value()?.to_string_lossy().into_owned(),
+                "--rounds" => options.rounds = number(option, &value()?, 1_000)?,
+                "--allocators" => {
+                    let names = value()?.to_string_lossy().into_owned();
+                    options.allocators = names.split(',').map(str::to_owned).collect();
+                }
+                "--files" => options.files = value()?.into(),
+                "--json" => options.json = Some(value()?.into()),
+                "--svg" => options.svg = Some(value()?.into()),
+                "--quick" => options.make_quick(),
+                _ => return Err(format!("compare has no option {option}")),
+            },
             (Command::Core { rounds, .. }, "--rounds") => {
                 *rounds = number(&option, &value()?, 1_000)?;
             }
@@ -146,6 +165,19 @@ mod tests {
             parsed("core --rounds 3 --only pair"),
             Ok(Command::Core { rounds: 3, only: "pair".to_owned() })
         );
+        let Ok(Command::Compare(options)) =
+            parsed("compare --only pair --allocators lfalloc,glibc --json a --svg b --files c")
+        else {
+            panic!("compare");
+        };
+        assert_eq!((options.only.as_str(), options.rounds), ("pair", 5));
+        assert_eq!(options.allocators, ["lfalloc", "glibc"]);
+        assert_eq!((options.json, options.svg), (Some("a".into()), Some("b".into())));
+        assert_eq!(options.files.to_str(), Some("c"));
+        let Ok(Command::Compare(options)) = parsed("compare --quick --rounds 3") else {
+            panic!("compare --quick");
+        };
+        assert_eq!((options.rounds, options.milliseconds), (3, 60));
         assert_eq!(parsed("snapshot"), Ok(Command::Snapshot { superblocks: 100_000 }));
         assert_eq!(
             parsed("attach --lfinspect /x"),
@@ -169,6 +201,8 @@ mod tests {
             "core --rounds",
             "core --rounds 0",
             "core --superblocks 1",
+            "compare --seconds 1",
+            "compare --json",
             "serve x",
             "busy --threads 257",
         ] {

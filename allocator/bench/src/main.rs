@@ -2,6 +2,7 @@
 //!
 //! | command | measures |
 //! |---|---|
+//! | `compare` | lfalloc against other allocators, each in programs of its own: time, latency, memory |
 //! | `core [--rounds N] [--only TEXT]` | lfalloc against the system's allocator, nanoseconds per operation |
 //! | `snapshot [--superblocks N]` | a census, and a whole state over the socket, with N superblocks (100,000) |
 //! | `attach [--lfinspect PATH]` | from connecting to the first whole state of a small program |
@@ -9,6 +10,7 @@
 //! | `busy [--superblocks N] [--seconds N] [--threads N]` | operations per second of a program with N superblocks (100,000), to be compared with and without a viewer; one line of JSON |
 //!
 //! ```text
+//! cargo run --release -p lfalloc-bench -- compare --json results.json --svg results.svg
 //! cargo run --release -p lfalloc-bench -- core
 //! cargo run --release -p lfalloc-bench -- snapshot
 //! cargo run --release -p lfalloc-bench -- attach --lfinspect target/release/lfinspect
@@ -50,11 +52,11 @@ mod arguments;
 mod attach;
 mod busy;
 mod churn;
+mod compare;
 mod comparison;
 mod contender;
 mod population;
 mod snapshot;
-mod statistics;
 mod viewer;
 mod watched;
 mod workloads;
@@ -63,6 +65,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use arguments::Command;
+use lfalloc_bench::statistics;
 
 fn main() -> ExitCode {
     let command = match arguments::parse(std::env::args_os().skip(1)) {
@@ -87,6 +90,7 @@ fn run(command: &Command) -> Result<(), Box<dyn Error>> {
             println!("{}", arguments::USAGE);
             Ok(())
         }
+        Command::Compare(options) => compare::run(options),
         Command::Core { rounds, only } => comparison::run(*rounds, only),
         Command::Snapshot { superblocks } => snapshot::run(*superblocks),
         Command::Attach { lfinspect } => attach::run(lfinspect.as_deref()),
