@@ -12,7 +12,7 @@ use crate::live::{CORE, Live, hex};
 use crate::os;
 use crate::page_map::{Entry, lookup};
 use crate::platform::{Class, Heap, Platform, Request, SuperblockId};
-use crate::size_class::{class_for, size_class};
+use crate::size_class::{MAX_SMALL_BYTES, class_for, size_class, small_class};
 
 /// The allocator of this process; every value of it is the same one.
 ///
@@ -34,7 +34,15 @@ pub struct LfAlloc;
 unsafe impl GlobalAlloc for LfAlloc {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        into_raw(allocate(layout.size(), layout.align()).map(|found| found.0))
+        let (size, align) = (layout.size(), layout.align());
+        if size > MAX_SMALL_BYTES || align > 16 {
+            return into_raw(allocate_other(size, align));
+        }
+        let class = small_class(size);
+        match front::pop(class) {
+            Ok(block) => block.as_ptr(),
+            Err(missed) => into_raw(allocate_missed(class, size as u32, missed)),
+        }
     }
 
     #[inline]
@@ -51,12 +59,13 @@ unsafe impl GlobalAlloc for LfAlloc {
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        match class_for(layout.size(), layout.align()) {
+        if layout.size() <= MAX_SMALL_BYTES && layout.align() <= 16 {
             // SAFETY: the caller's: a block of this allocator.
-            Some(class) => front::free(class, unsafe { NonNull::new_unchecked(block) }),
-            // SAFETY: the caller's: a block of this allocator, given up.
-            None => unsafe { self.free(block) },
+            let block = unsafe { NonNull::new_unchecked(block) };
+            return front::free(small_class(layout.size()), block);
         }
+        // SAFETY: the caller's.
+        unsafe { self.dealloc_other(block, layout) };
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
@@ -85,6 +94,20 @@ unsafe impl GlobalAlloc for LfAlloc {
 }
 
 impl LfAlloc {
+    /// Frees a block of any layout.
+    ///
+    /// # Safety
+    /// As [`GlobalAlloc::dealloc`].
+    #[inline(never)]
+    unsafe fn dealloc_other(self, block: *mut u8, layout: Layout) {
+        match class_for(layout.size(), layout.align()) {
+            // SAFETY: the caller's: a block of this allocator.
+            Some(class) => front::free(class, unsafe { NonNull::new_unchecked(block) }),
+            // SAFETY: the caller's: a block of this allocator, given up.
+            None => unsafe { self.free(block) },
+        }
+    }
+
     /// Frees a block; null is ignored (\[0046\] line 1). Ends the program with a message if it is no block.
     ///
     /// # Safety
@@ -167,9 +190,24 @@ impl LfAlloc {
 fn allocate(size: usize, align: usize) -> Option<(NonNull<u8>, bool)> {
     match class_for(size, align) {
         // A class has blocks of 128 KiB at most: the size fits.
-        Some(class) => front::allocate(class, size as u32),
+        Some(class) => match front::pop(class) {
+            Ok(block) => Some((block, false)),
+            Err(missed) => front::allocate(class, size as u32, missed),
+        },
         None => large::allocate(size, align).map(|large| (large.address, large.zeroed)),
     }
+}
+
+/// [`allocate`], for what is not small.
+#[inline(never)]
+fn allocate_other(size: usize, align: usize) -> Option<NonNull<u8>> {
+    allocate(size, align).map(|found| found.0)
+}
+
+#[cold]
+#[inline(never)]
+fn allocate_missed(class: Class, bytes: u32, missed: front::Missed) -> Option<NonNull<u8>> {
+    front::allocate(class, bytes, missed).map(|found| found.0)
 }
 
 /// Resizes by remapping, if the alignment allows it.

@@ -95,10 +95,38 @@ pub(crate) fn size_class(class: Class) -> &'static SizeClass {
     &CLASSES[class.0 as usize]
 }
 
+/// Requests up to so many bytes find their class in a table.
+pub(crate) const MAX_SMALL_BYTES: usize = 1 << 10;
+
+/// Classes of requests up to [`MAX_SMALL_BYTES`], by their size in 16 bytes, rounded up.
+static SMALL: [u8; MAX_SMALL_BYTES / 16 + 1] = {
+    let mut classes = [0; MAX_SMALL_BYTES / 16 + 1];
+    let mut place = 0;
+    while place < classes.len() {
+        if let Some(class) = computed_class(16 * place) {
+            classes[place] = class.0 as u8;
+        }
+        place += 1;
+    }
+    classes
+};
+
+/// The smallest class whose blocks hold `size` bytes, at most [`MAX_SMALL_BYTES`].
+#[inline(always)]
+#[must_use]
+pub(crate) const fn small_class(size: usize) -> Class {
+    Class(SMALL[size.div_ceil(16)] as u16)
+}
+
 /// The smallest class whose blocks hold `size` bytes; `None` for a large block.
 #[inline]
 #[must_use]
 pub(crate) const fn class_of(size: usize) -> Option<Class> {
+    if size <= MAX_SMALL_BYTES { Some(small_class(size)) } else { computed_class(size) }
+}
+
+#[inline]
+const fn computed_class(size: usize) -> Option<Class> {
     if size <= 128 {
         return Some(Class(if size == 0 { 0 } else { ((size - 1) / 16) as u16 }));
     }

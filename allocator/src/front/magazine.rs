@@ -71,10 +71,12 @@ pub(crate) const fn batch_blocks(class: Class) -> usize {
 /// The magazine of that class, of the first processor.
 #[inline(always)]
 pub(super) fn place(class: Class) -> Place {
-    let row = row(class);
+    debug_assert!((class.0 as usize) < CLASS_COUNT);
+    // SAFETY: classes are below their count; all are made in `size_class`.
+    let word = unsafe { SETUP.places.get_unchecked(class.0 as usize) };
     // Relaxed: never changes once the limit is not 0.
-    let address = SETUP.base.load(Ordering::Relaxed) + row.offset as usize;
-    Place { address, capacity: u32::from(row.capacity) }
+    let word = word.load(Ordering::Relaxed);
+    Place { address: (word >> 16) as usize, capacity: word as u32 & 0xFFFF }
 }
 
 /// Processors that have magazines: 0 without the front.
@@ -88,6 +90,7 @@ pub(super) static SETUP: Setup = Setup {
     limit: AtomicU32::new(0),
     is_decided: AtomicU32::new(0),
     base: AtomicUsize::new(0),
+    places: [const { AtomicU64::new(0) }; CLASS_COUNT],
 };
 
 #[repr(align(64))]
@@ -97,7 +100,10 @@ pub(super) struct Setup {
     /// Processors that have magazines.
     limit: AtomicU32,
     is_decided: AtomicU32,
+    /// Where the magazines of the first processor begin.
     base: AtomicUsize,
+    /// By class: the address of the first processor's magazine, and in the lowest 16 bits its capacity.
+    places: [AtomicU64; CLASS_COUNT],
 }
 
 impl Setup {
@@ -109,7 +115,7 @@ impl Setup {
 
     #[inline(always)]
     pub(super) fn limit(&self) -> u32 {
-        // Acquire: pairs with the Release in `decide`, so that area and base are seen. (On x86-64 a plain load.)
+        // Acquire: pairs with the Release in `decide`, so that area and places are seen. (On x86-64 a plain load.)
         self.limit.load(Ordering::Acquire)
     }
 
@@ -137,6 +143,11 @@ impl Setup {
             // SAFETY: mapped above, known to nobody.
             unsafe { accounting::unmap(base, bytes, Purpose::Metadata) };
             return None;
+        }
+        for (place, row) in self.places.iter().zip(&ROWS) {
+            let address = (base + row.offset as usize) as u64;
+            // Relaxed: as above.
+            place.store(address << 16 | u64::from(row.capacity), Ordering::Relaxed);
         }
         os::register_sequence_fence();
         self.area.store(area, Ordering::Relaxed);

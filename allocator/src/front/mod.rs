@@ -44,44 +44,43 @@ use self::magazine::batch_blocks;
 use self::magazine::{Header, SETUP, place};
 pub(crate) use self::magazine::{MagazineCounts, capacity, counts, processors};
 
-/// A block of `class`, and whether its bytes are known to be zero; `None` without memory.
+/// Why the magazine was of no use; `None`: there is none.
+pub(crate) type Missed = Option<Refused>;
+
+/// A block of `class` from this processor's magazine.
 #[inline(always)]
-pub(crate) fn allocate(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
+pub(crate) fn pop(class: Class) -> Result<NonNull<u8>, Missed> {
     let area = SETUP.area();
-    if sequence::processor_at(area) < SETUP.limit() {
-        // SAFETY: the area is registered, since the number in it is that of a processor, and below the limit each has its
-        // magazines.
-        match unsafe { sequence::pop(area, place(class)) } {
-            // SAFETY: a block's address.
-            Ok(block) => return Some((unsafe { pointer(block) }, false)),
-            Err(refused) => return allocate_slow(class, bytes, Some(refused)),
-        }
+    if sequence::processor_at(area) >= SETUP.limit() {
+        return Err(None);
     }
-    allocate_slow(class, bytes, None)
+    // SAFETY: the area is registered, since the number in it is that of a processor, and below the limit each has its
+    // magazines.
+    match unsafe { sequence::pop(area, place(class)) } {
+        // SAFETY: a block's address.
+        Ok(block) => Ok(unsafe { pointer(block) }),
+        Err(refused) => Err(Some(refused)),
+    }
 }
 
 /// Frees a block of `class` that the caller owns.
 #[inline(always)]
 pub(crate) fn free(class: Class, block: NonNull<u8>) {
     let area = SETUP.area();
-    if sequence::processor_at(area) < SETUP.limit() {
-        // SAFETY: as in `allocate`; the block is the caller's, who gives it up.
-        match unsafe { sequence::push(area, place(class), block.addr().get()) } {
-            Ok(()) => return,
-            Err(refused) => return free_slow(class, block, Some(refused)),
-        }
+    if sequence::processor_at(area) >= SETUP.limit() {
+        return free_slow(class, block, None);
     }
-    free_slow(class, block, None);
+    // SAFETY: as in `pop`; the block is the caller's, who gives it up.
+    if let Err(refused) = unsafe { sequence::push(area, place(class), block.addr().get()) } {
+        free_slow(class, block, Some(refused));
+    }
 }
 
+/// A block of `class`, where the magazine had none, and whether its bytes are known to be zero; `None` without memory.
 #[cold]
 #[inline(never)]
-fn allocate_slow(
-    class: Class,
-    bytes: u32,
-    refused: Option<Refused>,
-) -> Option<(NonNull<u8>, bool)> {
-    match refused {
+pub(crate) fn allocate(class: Class, bytes: u32, missed: Missed) -> Option<(NonNull<u8>, bool)> {
+    match missed {
         Some(Refused::Bounds) => {
             if let Some(found) = refill(class, bytes) {
                 return Some(found);
@@ -95,8 +94,8 @@ fn allocate_slow(
 
 #[cold]
 #[inline(never)]
-fn free_slow(class: Class, block: NonNull<u8>, refused: Option<Refused>) {
-    match refused {
+fn free_slow(class: Class, block: NonNull<u8>, missed: Missed) {
+    match missed {
         Some(Refused::Bounds) => {
             if flush(class, block) {
                 return;
