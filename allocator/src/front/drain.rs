@@ -48,6 +48,14 @@ pub trait Magazines {
     fn word(&self, magazine: usize) -> &Self::Word;
     /// Takes the blocks of the first `count` slots of a magazine that is closed.
     fn take(&self, magazine: usize, count: usize);
+    /// So many blocks of a magazine are about to be taken.
+    fn closing(&self, magazine: usize, count: u64) {
+        let _ = (magazine, count);
+    }
+    /// They were not: the magazine is as it was, or in use.
+    fn kept(&self, magazine: usize, count: u64) {
+        let _ = (magazine, count);
+    }
     /// Aborts the sequence that is under way on the processor, if there is one; whether that is possible.
     fn fence(&self) -> bool;
     /// A number that no other drainer has that is under way.
@@ -75,11 +83,14 @@ pub fn drain<M: Magazines>(magazines: &M) -> u64 {
         // Relaxed: confirmed by the compare-and-swap.
         let old = word.load(Ordering::Relaxed);
         if old & BLOCKS != 0 && old & CLOSED == 0 {
+            magazines.closing(magazine, old & BLOCKS);
             // Relaxed: what orders is the fence below. Failure: a sequence has committed, or another drainer came.
             let closed =
                 word.compare_exchange(old, close(old), Ordering::Relaxed, Ordering::Relaxed);
             if closed.is_ok() {
                 (*before, is_any) = (old, true);
+            } else {
+                magazines.kept(magazine, old & BLOCKS);
             }
         }
     }
@@ -96,6 +107,7 @@ pub fn drain<M: Magazines>(magazines: &M) -> u64 {
         if !is_fenced {
             // Opened again, unless a sequence has. Failure: it has.
             let _ = word.compare_exchange(close(old), old, Ordering::Relaxed, Ordering::Relaxed);
+            magazines.kept(magazine, old & BLOCKS);
             continue;
         }
         // Acquire: with the fence, what sequences stored before they committed is seen.
@@ -105,6 +117,8 @@ pub fn drain<M: Magazines>(magazines: &M) -> u64 {
             // Release: the slots were read before they are used again.
             word.store(old & !BLOCKS, Ordering::Release);
             blocks += count;
+        } else {
+            magazines.kept(magazine, old & BLOCKS);
         }
     }
     blocks

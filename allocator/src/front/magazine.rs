@@ -200,14 +200,18 @@ impl Header {
         self.from_core.fetch_add(from_core, Ordering::Relaxed);
     }
 
-    pub(super) fn flushed(&self, taken: u64) {
-        self.flushes.fetch_add(1, Ordering::Relaxed);
-        self.taken.fetch_add(taken, Ordering::Relaxed);
+    /// So many blocks are about to be taken out.
+    pub(super) fn taking(&self, blocks: u64) {
+        self.taken.fetch_add(blocks, Ordering::Relaxed);
     }
 
-    pub(super) fn drained(&self, taken: u64) {
-        self.taken.fetch_add(taken, Ordering::Relaxed);
-        self.to_core.fetch_add(taken, Ordering::Relaxed);
+    /// They were not.
+    pub(super) fn not_taken(&self, blocks: u64) {
+        self.taken.fetch_sub(blocks, Ordering::Relaxed);
+    }
+
+    pub(super) fn flushed(&self) {
+        self.flushes.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn got(&self, blocks: u64) {
@@ -246,7 +250,15 @@ impl Magazines for Of {
             super::to_core(part);
             first += part.len();
         }
-        header.drained(count as u64);
+        header.to_core(count as u64);
+    }
+
+    fn closing(&self, magazine: usize, count: u64) {
+        Header::of(self.0, Class(magazine as u16)).taking(count);
+    }
+
+    fn kept(&self, magazine: usize, count: u64) {
+        Header::of(self.0, Class(magazine as u16)).not_taken(count);
     }
 
     fn fence(&self) -> bool {
@@ -282,18 +294,21 @@ pub(crate) struct MagazineCounts {
 /// What the magazine of `processor`, below [`processors`], and `class` has counted.
 pub(crate) fn counts(processor: u32, class: Class) -> MagazineCounts {
     let header = Header::of(processor, class);
-    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    // Acquire: in this order, and before whatever the core has counted: see the module above.
+    let read = |counter: &AtomicU64| counter.load(Ordering::Acquire);
+    let (from_core, to_core, put) =
+        (read(&header.from_core), read(&header.to_core), read(&header.put));
     let word = read(&header.word);
-    // Closed: they are in the drainer's hand.
+    // Closed: they are in the drainer's hand, and counted as taken.
     let blocks = if word & CLOSED != 0 { 0 } else { word & BLOCKS };
     let pops = word >> 16;
     let pushes = blocks.wrapping_add(pops).wrapping_add(read(&header.taken));
     MagazineCounts {
         blocks,
         pops,
-        pushes: pushes.wrapping_sub(read(&header.put)),
-        from_core: read(&header.from_core),
-        to_core: read(&header.to_core),
+        pushes: pushes.wrapping_sub(put),
+        from_core,
+        to_core,
         refills: read(&header.refills),
         flushes: read(&header.flushes),
         aborts: read(&header.aborts),

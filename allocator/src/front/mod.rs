@@ -21,6 +21,9 @@
 //! frees       = frees of the core − blocks it got from magazines + blocks pushed
 //! blocks pushed = blocks there + popped + taken out in batches − put in in batches
 //! ```
+//!
+//! At rest that is exact. While a batch is on its way (which counts as in hand) the counters are changed, and read, in such
+//! an order that both are too high rather than too low: they never go below zero.
 
 pub mod depot;
 pub mod drain;
@@ -190,12 +193,22 @@ fn flush(class: Class, block: NonNull<u8>) -> bool {
     let count = batch_blocks(class);
     let Some((own, rest)) = blocks[..count].split_last_mut() else { return false };
     hold(1);
+    let processor = sequence::processor_at(SETUP.area());
+    let header = (processor < SETUP.limit()).then(|| Header::of(processor, class));
+    if let Some(header) = header {
+        header.taking(count as u64);
+    }
     // SAFETY: a processor's number was there a moment ago; the caller gives the block up.
-    let done = unsafe { sequence::pop_batch(SETUP.area(), place(class), rest) }.is_ok();
-    if done {
-        *own = block.addr().get();
-        header(class, |header| header.flushed(count as u64));
-        put_back(class, &blocks[..count]);
+    let done = header.is_some()
+        && unsafe { sequence::pop_batch(SETUP.area(), place(class), rest) }.is_ok();
+    match header {
+        Some(header) if done => {
+            header.flushed();
+            *own = block.addr().get();
+            put_back(class, &blocks[..count]);
+        }
+        Some(header) => header.not_taken(count as u64),
+        None => {}
     }
     hold(-1);
     done
@@ -205,8 +218,8 @@ fn flush(class: Class, block: NonNull<u8>) -> bool {
 fn put_back(class: Class, blocks: &[usize]) {
     if !depot::put(&shelf::Of(class), blocks) {
         let count = blocks.len() as u64;
-        header(class, |header| header.to_core(count));
         to_core(blocks);
+        header(class, |header| header.to_core(count));
     }
 }
 
@@ -214,8 +227,8 @@ fn put_back(class: Class, blocks: &[usize]) {
 fn put_back_new(class: Class, blocks: &[usize]) {
     let count = blocks.len() as u64;
     header(class, |header| header.got(count));
-    header(class, |header| header.to_core(count));
     to_core(blocks);
+    header(class, |header| header.to_core(count));
 }
 
 /// Gives blocks of the class back to their superblocks: one compare-and-swap for each run of one superblock.
@@ -253,8 +266,8 @@ pub(crate) fn drain_all() -> u64 {
         let count = blocks.len() as u64;
         hold(1);
         while depot::take(&shelf::Of(class), blocks) {
-            header(class, |header| header.to_core(count));
             to_core(blocks);
+            header(class, |header| header.to_core(count));
             drained += count;
         }
         hold(-1);

@@ -265,8 +265,9 @@ impl Stamp {
         };
         for class in 0..CLASS_COUNT {
             let counters = class_counters(class);
-            stamp.allocations += counters.allocations;
-            stamp.frees += counters.frees;
+            // Wrapping, both: while threads move from processor to processor in the middle of a batch.
+            stamp.allocations = stamp.allocations.wrapping_add(counters.allocations);
+            stamp.frees = stamp.frees.wrapping_add(counters.frees);
             stamp.retries += counters.retries;
         }
         stamp.in_hand = held.max(in_hand());
@@ -326,10 +327,10 @@ impl Tables {
                     attempts,
                     parts,
                     in_hand: after.in_hand,
-                    allocations_before: before.allocations + before.large.0,
-                    frees_before: before.frees + before.large.1,
-                    allocations_after: after.allocations + after.large.0,
-                    frees_after: after.frees + after.large.1,
+                    allocations_before: before.allocations.wrapping_add(before.large.0),
+                    frees_before: before.frees.wrapping_add(before.large.1),
+                    allocations_after: after.allocations.wrapping_add(after.large.0),
+                    frees_after: after.frees.wrapping_add(after.large.1),
                     large_allocations: after.large.0,
                     large_frees: after.large.1,
                     transitions_seen: after.transitions,
@@ -390,17 +391,7 @@ impl Tables {
         self.counters.clear();
         self.magazines.clear();
         for class in 0..CLASS_COUNT as u16 {
-            let mut sum = ClassCounters::default();
-            for heap in 0..HEAPS_PER_CLASS as u16 {
-                let counts = Live::counts(Heap(heap), Class(class));
-                if counts == Counts::default() {
-                    continue;
-                }
-                sum.add(&counts);
-                let Counts { allocations, frees, refills, ran_dry, .. } = counts;
-                let view = CounterView { class, heap, allocations, frees, refills, ran_dry };
-                self.counters.push(view).then_some(())?;
-            }
+            // The front first: see there, on counting.
             let mut front = FrontCounts::of_depot(Class(class));
             for processor in 0..front::processors() {
                 let counts = front::counts(processor, Class(class));
@@ -422,6 +413,17 @@ impl Tables {
                     to_core: counts.to_core,
                 };
                 self.magazines.push(view).then_some(())?;
+            }
+            let mut sum = ClassCounters::default();
+            for heap in 0..HEAPS_PER_CLASS as u16 {
+                let counts = Live::counts(Heap(heap), Class(class));
+                if counts == Counts::default() {
+                    continue;
+                }
+                sum.add(&counts);
+                let Counts { allocations, frees, refills, ran_dry, .. } = counts;
+                let view = CounterView { class, heap, allocations, frees, refills, ran_dry };
+                self.counters.push(view).then_some(())?;
             }
             sum.of_program(&front);
             let view = ClassView {

@@ -96,11 +96,13 @@ impl ClassCounters {
 /// The counters of `class`, which is below [`CLASS_COUNT`]. Exact when no thread is inside the allocator.
 #[must_use]
 pub fn class_counters(class: usize) -> ClassCounters {
+    // First: see `front`, on counting.
+    let front = front::class_counts(Class(class as u16));
     let mut sum = ClassCounters::default();
     for heap in 0..HEAPS_PER_CLASS {
         sum.add(&Live::counts(Heap(heap as u16), Class(class as u16)));
     }
-    sum.of_program(&front::class_counts(Class(class as u16)));
+    sum.of_program(&front);
     sum
 }
 
@@ -151,8 +153,8 @@ pub fn totals() -> Totals {
         let counters = class_counters(class);
         let live = counters.allocations.wrapping_sub(counters.frees).cast_signed();
         totals.live_bytes += live * i64::from(class_info(class).block_bytes);
-        totals.allocations += counters.allocations;
-        totals.frees += counters.frees;
+        totals.allocations = totals.allocations.wrapping_add(counters.allocations);
+        totals.frees = totals.frees.wrapping_add(counters.frees);
     }
     for id in 0..Live::superblocks() {
         totals.superblock_bytes += census::bytes_in_use(id);

@@ -96,14 +96,15 @@ pub const TERMS: &[Term] = &[
     term(
         &["heap allocations"],
         "alloc/s",
-        "Blocks handed out from this heap.",
+        "Blocks handed out from this heap: to the program, and to magazines in batches.",
         "per second",
         "Difference of the heap's counter over the last seconds, or since the baseline while differences are shown.",
     ),
     term(
         &["heap frees"],
         "free/s",
-        "Blocks given back by threads that ran on this heap's processor, whichever heap they came from.",
+        "Blocks given back to superblocks by threads that ran on this heap's processor, whichever heap they came from: by the \
+         program, or in batches from magazines and the depot.",
         "per second",
         "Difference of the heap's counter over the last seconds, or since the baseline while differences are shown.",
     ),
