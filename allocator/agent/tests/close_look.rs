@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use common::{Fixture, Viewer, wait_until};
+use common::{Fixture, Viewer, is_alone, run_alone, wait_until};
 use lfalloc::observe::{CLASS_COUNT, class_info};
 use lfalloc_protocol::decode;
 use lfalloc_protocol::message::*;
@@ -61,6 +61,10 @@ fn taken(detail: &SuperblockDetail) -> HashSet<u64> {
 
 #[test]
 fn a_quiet_superblock_is_shown_block_by_block() {
+    // What other tests free stays in magazines, and is taken as far as its superblock knows.
+    if !is_alone() {
+        return run_alone("a_quiet_superblock_is_shown_block_by_block");
+    }
     const BYTES: usize = 3333;
     let _turn = turn();
     let fixture = Fixture::start();
@@ -243,6 +247,10 @@ fn an_old_viewer_gets_no_kinds_that_it_does_not_know() {
 /// What a heap has counted is told whole once, and then where it changed.
 #[test]
 fn counters_and_samples_are_those_of_the_allocator() {
+    // What other tests free stays in magazines, and is taken as far as its superblock knows.
+    if !is_alone() {
+        return run_alone("counters_and_samples_are_those_of_the_allocator");
+    }
     const BYTES: usize = 44_444;
     let _turn = turn();
     let fixture = Fixture::start();
