@@ -61,9 +61,9 @@ fn taken(detail: &SuperblockDetail) -> HashSet<u64> {
 
 #[test]
 fn a_quiet_superblock_is_shown_block_by_block() {
+    const BYTES: usize = 3333;
     // What other tests free stays in magazines, and is taken as far as its superblock knows.
     if !is_alone() {
-        const BYTES: usize = 3333;
         return run_alone("a_quiet_superblock_is_shown_block_by_block");
     }
     let _turn = turn();
@@ -247,9 +247,9 @@ fn an_old_viewer_gets_no_kinds_that_it_does_not_know() {
 /// What a heap has counted is told whole once, and then where it changed.
 #[test]
 fn counters_and_samples_are_those_of_the_allocator() {
+    const BYTES: usize = 44_444;
     // What other tests free stays in magazines, and is taken as far as its superblock knows.
     if !is_alone() {
-        const BYTES: usize = 44_444;
         return run_alone("counters_and_samples_are_those_of_the_allocator");
     }
     let _turn = turn();
