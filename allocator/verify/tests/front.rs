@@ -3,11 +3,14 @@
 //! same with each fault seeded.
 
 use std::cell::{Cell, RefCell};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use lfalloc::front::depot::{self as procedures, Fault, Shelf};
 use lfalloc::platform::Word;
 use lfalloc_verify::front::{DEPOT_FAULTS, DRAIN_FAULTS, Moves, Use, depot, drain};
+use lfalloc_verify::machine::{Atomics, Plain};
+
+type PlainWord = <Plain as Atomics>::Word;
 
 const T: bool = false;
 const P: bool = true;
@@ -113,26 +116,26 @@ fn not_looked_at_again_dies() {
 /// A depot in one thread, in which a `take` is interrupted by others just where it hurts. Which batches those leave, and in
 /// which order, is the shortest way to a head that looks as it did and links elsewhere.
 struct Interrupted<const FAULT: usize> {
-    full: AtomicU64,
-    empty: AtomicU64,
-    links: [AtomicU64; 3],
-    places: [AtomicU64; 3],
+    full: PlainWord,
+    empty: PlainWord,
+    links: [PlainWord; 3],
+    places: [PlainWord; 3],
     extended: Cell<u32>,
     stage: Cell<u32>,
     taken: RefCell<Vec<usize>>,
 }
 
 impl<const FAULT: usize> Shelf for Interrupted<FAULT> {
-    type Word = Forwarding;
+    type Word = PlainWord;
     const FAULT: Fault = DEPOT_FAULTS[FAULT];
 
-    fn full(&self) -> &Forwarding {
-        Forwarding::of(&self.full)
+    fn full(&self) -> &PlainWord {
+        &self.full
     }
-    fn empty(&self) -> &Forwarding {
-        Forwarding::of(&self.empty)
+    fn empty(&self) -> &PlainWord {
+        &self.empty
     }
-    fn link(&self, batch: u32) -> &Forwarding {
+    fn link(&self, batch: u32) -> &PlainWord {
         if self.stage.get() == 1 {
             // The outer take has read the head, and is about to read its link.
             let link = self.links[batch as usize].load(Ordering::Relaxed);
@@ -145,61 +148,23 @@ impl<const FAULT: usize> Shelf for Interrupted<FAULT> {
                 assert!(procedures::put(self, &[block]));
             }
             // It reads what was there when it came.
-            return Box::leak(Box::new(Forwarding(AtomicU64::new(link))));
+            return Box::leak(Box::new(Plain::word(link)));
         }
-        Forwarding::of(&self.links[batch as usize])
+        &self.links[batch as usize]
     }
-    fn place(&self, batch: u32, _place: usize) -> &Forwarding {
+    fn place(&self, batch: u32, _place: usize) -> &PlainWord {
         if self.stage.get() == 3 {
             // The second of the others is interrupted before it reads its blocks: a third comes and goes.
             self.stage.set(4);
             self.take();
         }
-        Forwarding::of(&self.places[batch as usize])
+        &self.places[batch as usize]
     }
     fn extend(&self) -> Option<u32> {
         Some(self.extended.replace(self.extended.get() + 1))
     }
     fn most(&self) -> u32 {
         3
-    }
-}
-
-/// A word of the processor.
-#[repr(transparent)]
-struct Forwarding(AtomicU64);
-
-impl Forwarding {
-    fn of(word: &AtomicU64) -> &Self {
-        // SAFETY: transparent.
-        unsafe { &*std::ptr::from_ref(word).cast() }
-    }
-}
-
-impl Word for Forwarding {
-    fn load(&self, order: Ordering) -> u64 {
-        self.0.load(order)
-    }
-    fn store(&self, value: u64, order: Ordering) {
-        self.0.store(value, order);
-    }
-    fn compare_exchange(
-        &self,
-        current: u64,
-        new: u64,
-        success: Ordering,
-        failure: Ordering,
-    ) -> Result<u64, u64> {
-        self.0.compare_exchange(current, new, success, failure)
-    }
-    fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
-        self.0.fetch_add(value, order)
-    }
-    fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
-        self.0.fetch_sub(value, order)
-    }
-    fn fetch_max(&self, value: u64, order: Ordering) -> u64 {
-        self.0.fetch_max(value, order)
     }
 }
 
@@ -215,7 +180,7 @@ impl<const FAULT: usize> Interrupted<FAULT> {
 
     /// Whether all three batches come out, the first by a take that is interrupted.
     fn comes_out_whole() -> bool {
-        let word = || AtomicU64::new(0);
+        let word = || Plain::word(0);
         let depot = Self {
             full: word(),
             empty: word(),
