@@ -47,7 +47,7 @@ unsafe impl GlobalAlloc for LfAlloc {
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        let Some((block, zeroed)) = allocate(layout.size(), layout.align()) else {
+        let Some((block, zeroed)) = allocate(layout.size(), layout.align(), true) else {
             return core::ptr::null_mut();
         };
         if !zeroed {
@@ -75,14 +75,14 @@ unsafe impl GlobalAlloc for LfAlloc {
             (Some(old), Some(new)) if old == new => return block,
             (None, None) => {
                 if let Entry::Large(id) = lookup(block.addr())
-                    && let Some(moved) = resize_large(id, layout.align(), new_size)
+                    && let Some(moved) = resize_large(id, layout, new_size)
                 {
                     return moved.as_ptr();
                 }
             }
             _ => {}
         }
-        let Some((moved, _)) = allocate(new_size, layout.align()) else {
+        let Some((moved, _)) = allocate(new_size, layout.align(), false) else {
             return core::ptr::null_mut();
         };
         // SAFETY: both hold that many bytes, and the new block is nobody else's.
@@ -185,23 +185,24 @@ impl LfAlloc {
     }
 }
 
-/// A block of at least `size` bytes at a multiple of `align`, and whether its bytes are known to be zero.
+/// A block of at least `size` bytes at a multiple of `align`, and whether its bytes are known to be zero; `zeroed`: they
+/// had better be.
 #[inline]
-fn allocate(size: usize, align: usize) -> Option<(NonNull<u8>, bool)> {
+fn allocate(size: usize, align: usize, zeroed: bool) -> Option<(NonNull<u8>, bool)> {
     match class_for(size, align) {
         // A class has blocks of 128 KiB at most: the size fits.
         Some(class) => match front::pop(class) {
             Ok(block) => Some((block, false)),
             Err(missed) => front::allocate(class, size as u32, missed),
         },
-        None => large::allocate(size, align).map(|large| (large.address, large.zeroed)),
+        None => large::allocate(size, align, zeroed).map(|large| (large.address, large.zeroed)),
     }
 }
 
 /// [`allocate`], for what is not small.
 #[inline(never)]
 fn allocate_other(size: usize, align: usize) -> Option<NonNull<u8>> {
-    allocate(size, align).map(|found| found.0)
+    allocate(size, align, false).map(|found| found.0)
 }
 
 #[cold]
@@ -211,11 +212,11 @@ fn allocate_missed(class: Class, bytes: u32, missed: front::Missed) -> Option<No
 }
 
 /// Resizes by remapping, if the alignment allows it.
-fn resize_large(id: u32, align: usize, new_size: usize) -> Option<NonNull<u8>> {
-    if align > crate::size_class::GRANULE_BYTES {
+fn resize_large(id: u32, old: Layout, new_size: usize) -> Option<NonNull<u8>> {
+    if old.align() > crate::size_class::GRANULE_BYTES {
         return None;
     }
-    large::resize(id, new_size)
+    large::resize(id, old.size(), new_size)
 }
 
 /// Address of a block.

@@ -38,6 +38,7 @@ extern crate std;
 mod accounting;
 pub mod active;
 pub mod anchor;
+mod decay;
 pub mod descriptor;
 mod free;
 pub mod front;

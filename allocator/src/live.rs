@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::Core;
 use crate::accounting::{self, Purpose};
 use crate::anchor::Anchor;
+use crate::decay;
 use crate::descriptor::{Backing, Descriptor, Meta};
 use crate::large;
 use crate::list;
@@ -97,6 +98,39 @@ static BARE: AtomicU64 = AtomicU64::new(0);
 
 // SAFETY: atomics only; zero bytes are a valid value of each.
 unsafe impl ZeroRecord for Descriptor<AtomicU64> {}
+
+/// How many superblocks of a geometry were taken in this interval of [`decay`], and in the last.
+#[repr(align(64))]
+struct Demand {
+    now: AtomicU64,
+    before: AtomicU64,
+}
+
+static DEMAND: [Demand; GEOMETRY_COUNT] =
+    [const { Demand { now: AtomicU64::new(0), before: AtomicU64::new(0) } }; GEOMETRY_COUNT];
+
+/// EMPTY superblocks that are kept in any case: 2 MiB to 1 MiB of small ones, 8 MiB to 4 MiB of large ones.
+const fn least_reserve(geometry: Geometry) -> Reserve {
+    if geometry.0 == 0 { Reserve { high: 32, low: 16 } } else { Reserve { high: 8, low: 4 } }
+}
+
+/// An interval of [`decay`] has ended.
+pub(crate) fn end_interval() {
+    for demand in &DEMAND {
+        // Relaxed, both: a few may be counted in the wrong interval.
+        demand.before.store(demand.now.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
+/// Gives a few of the EMPTY superblocks back that are more than is to be kept; whether there may be more.
+pub(crate) fn cool_surplus() -> bool {
+    let mut is_more = false;
+    for geometry in (0..GEOMETRY_COUNT as u8).map(Geometry) {
+        let Reserve { high, low } = Live.reserve(geometry);
+        is_more |= CORE.cool_warm(geometry, high, high - low);
+    }
+    is_more
+}
 
 /// The geometry stands in the low bits of a descriptor's `base`, which is aligned to a granule.
 const GEOMETRY_MASK: u64 = GRANULE_BYTES as u64 - 1;
@@ -376,8 +410,20 @@ impl Platform for Live {
 
     #[inline]
     fn reserve(&self, geometry: Geometry) -> Reserve {
-        // 2 MiB to 1 MiB of small superblocks, 8 MiB to 4 MiB of large ones.
-        if geometry.0 == 0 { Reserve { high: 32, low: 16 } } else { Reserve { high: 8, low: 4 } }
+        let demand = &DEMAND[geometry.0 as usize];
+        // Relaxed: a bound, not a promise.
+        let recent = demand.now.load(Ordering::Relaxed) + demand.before.load(Ordering::Relaxed);
+        let least = least_reserve(geometry);
+        let high = least.high.max(u32::try_from(recent).unwrap_or(u32::MAX));
+        Reserve { high, low: high - (least.high - least.low) }
+    }
+
+    fn superblock_event(&self, geometry: Geometry, is_taken: bool) {
+        if is_taken {
+            // Relaxed: as in `reserve`.
+            DEMAND[geometry.0 as usize].now.fetch_add(1, Ordering::Relaxed);
+        }
+        decay::event();
     }
 
     fn relieve(&self) {

@@ -261,6 +261,11 @@ pub trait Platform {
     fn release(&self, id: SuperblockId, geometry: Geometry) -> bool;
     /// How many EMPTY superblocks to keep.
     fn reserve(&self, geometry: Geometry) -> Reserve;
+    /// A superblock was taken for a class, new or EMPTY; or one became EMPTY. Never on the fast path.
+    #[inline(always)]
+    fn superblock_event(&self, geometry: Geometry, is_taken: bool) {
+        let _ = (geometry, is_taken);
+    }
     /// Gives back whatever else can be given back, before an allocation fails.
     fn relieve(&self) {}
 

@@ -32,6 +32,7 @@ impl<P: Platform> Core<P> {
     /// DescAlloc: a superblock for this thread to initialise, warm before cold before new. `None`: no memory.
     pub(crate) fn desc_alloc(&self, geometry: Geometry) -> Option<SuperblockId> {
         let retired = self.platform.retired(geometry);
+        self.platform.superblock_event(geometry, true);
         if let Some(id) = self.pop_warm(geometry) {
             return Some(id);
         }
@@ -48,6 +49,11 @@ impl<P: Platform> Core<P> {
 
     /// DescRetire: keeps an EMPTY superblock, which this thread alone holds, for any class of its geometry.
     pub(crate) fn desc_retire(&self, geometry: Geometry, id: SuperblockId, hand: Hand<'_, P>) {
+        self.retire(geometry, id, hand);
+        self.platform.superblock_event(geometry, false);
+    }
+
+    fn retire(&self, geometry: Geometry, id: SuperblockId, hand: Hand<'_, P>) {
         let retired = self.platform.retired(geometry);
         let reserve = self.platform.reserve(geometry);
         point!(self, "desc_retire.begin");
@@ -111,22 +117,32 @@ impl<P: Platform> Core<P> {
                 // At the limit of mappings: at least the memory of the others can be given back.
                 self.cool(geometry, id);
                 hand.put();
-                return self.cool_warm(geometry);
+                self.cool_warm(geometry, 0, u32::MAX);
+                return;
             }
             // Its descriptor is the platform's until the next `map`.
             hand.put();
         }
     }
 
-    /// Decommits the superblocks that are kept mapped.
-    fn cool_warm(&self, geometry: Geometry) {
-        // Relaxed: an estimate; others may retire meanwhile.
-        for _ in 0..self.platform.retired(geometry).warm_count.load(Ordering::Relaxed) {
+    /// Decommits superblocks that are kept mapped as long as there are more than `keep`, but at most `most`; whether there
+    /// may be more.
+    pub fn cool_warm(&self, geometry: Geometry, keep: u32, most: u32) -> bool {
+        for _ in 0..most {
+            // Relaxed: an estimate; others may retire meanwhile.
+            if self.platform.retired(geometry).warm_count.load(Ordering::Relaxed) <= u64::from(keep)
+            {
+                return false;
+            }
             let hand = Hand::take(self);
-            let Some(id) = self.pop_warm(geometry) else { break };
+            let Some(id) = self.pop_warm(geometry) else {
+                hand.put();
+                return false;
+            };
             self.cool(geometry, id);
             hand.put();
         }
+        true
     }
 
     /// What stands behind a superblock that this thread has just taken; accounts for memory that comes back.

@@ -31,6 +31,7 @@ mod magazine;
 mod shelf;
 
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::accounting::hold;
 use crate::descriptor::Block;
@@ -46,6 +47,9 @@ use self::depot::MAX_BATCH;
 use self::magazine::batch_blocks;
 use self::magazine::{Header, SETUP, place};
 pub(crate) use self::magazine::{MagazineCounts, capacity, counts, processors};
+
+/// Batches that one interval gives back to the core at most.
+const MOST_UNNEEDED: u64 = 64;
 
 /// Why the magazine was of no use; `None`: there is none.
 pub(crate) type Missed = Option<Refused>;
@@ -139,6 +143,11 @@ fn refill(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
     hold(1);
     let count = batch_blocks(class);
     let found = if depot::take(&shelf::Of(class), &mut blocks[..count]) {
+        // Relaxed: an estimate.
+        let left = u64::from(depot::batches(&shelf::Of(class)));
+        if LEAST[class.0 as usize].load(Ordering::Relaxed) > left {
+            LEAST[class.0 as usize].store(left, Ordering::Relaxed);
+        }
         refill_from_depot(class, &blocks[..count])
     } else {
         refill_from_core(class, bytes, &mut blocks)
@@ -257,20 +266,46 @@ fn to_core(blocks: &[usize]) {
     }
 }
 
+/// Least number of batches in the depot of a class since the interval of [`crate::decay`] began.
+static LEAST: [AtomicU64; CLASS_COUNT] = [const { AtomicU64::new(0) }; CLASS_COUNT];
+
+/// Once an interval of [`crate::decay`]: gives half of the batches that nobody needed in it back to the core.
+pub(crate) fn end_interval() {
+    let mut most = MOST_UNNEEDED;
+    for class in (0..CLASS_COUNT as u16).map(Class) {
+        let there = u64::from(depot::batches(&shelf::Of(class)));
+        // Relaxed: an estimate.
+        let least = LEAST[class.0 as usize].swap(there, Ordering::Relaxed);
+        for _ in 0..least.min(there).div_ceil(2).min(most) {
+            if !empty_batch(class) {
+                break;
+            }
+            most -= 1;
+        }
+    }
+}
+
+/// Empties a batch of the depot into the core; whether there was one.
+fn empty_batch(class: Class) -> bool {
+    let mut blocks = [0; MAX_BATCH];
+    let blocks = &mut blocks[..batch_blocks(class)];
+    hold(1);
+    let is_any = depot::take(&shelf::Of(class), blocks);
+    if is_any {
+        to_core(blocks);
+        header(class, |header| header.to_core(blocks.len() as u64));
+    }
+    hold(-1);
+    is_any
+}
+
 /// Empties the depot and all magazines into the core; how many blocks that were.
 pub(crate) fn drain_all() -> u64 {
     let mut drained = 0;
-    let mut blocks = [0; MAX_BATCH];
     for class in (0..CLASS_COUNT as u16).map(Class) {
-        let blocks = &mut blocks[..batch_blocks(class)];
-        let count = blocks.len() as u64;
-        hold(1);
-        while depot::take(&shelf::Of(class), blocks) {
-            to_core(blocks);
-            header(class, |header| header.to_core(count));
-            drained += count;
+        while empty_batch(class) {
+            drained += batch_blocks(class) as u64;
         }
-        hold(-1);
     }
     for processor in 0..processors() {
         hold(1);

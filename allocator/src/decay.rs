@@ -1,0 +1,48 @@
+//! Kept memory that nobody needs goes back to the system by and by.
+//!
+//! Large blocks that were freed, and batches in the depot, are kept for the next one who wants them. Each container
+//! remembers the least it has held since the last interval began: so much of it was needed by nobody, and half of that goes
+//! back. Of EMPTY superblocks as many are kept as were taken in this interval and the last, which is what a program that
+//! fills and empties them takes again; more go back at once, and what an interval's end makes too many, a few at a time.
+//!
+//! There is no thread for this: the events that cost more than reading a clock drive it (a superblock is taken or becomes
+//! EMPTY, a large block is freed). So a process that does nothing keeps what it has, until [`crate::LfAlloc::purge`].
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::{front, large, live, os};
+
+/// Half a second to a second, in ticks of processors of 2 to 4 GHz.
+const INTERVAL_TICKS: u64 = 1 << 31;
+
+/// When the interval began; 0: none has.
+static BEGAN: AtomicU64 = AtomicU64::new(0);
+
+/// Whether the end of an interval found more EMPTY superblocks than are to be kept, and they are not given back yet.
+static IS_DUE: AtomicBool = AtomicBool::new(false);
+
+/// An event has come that may cost a little: at the end of an interval one of the callers gives back what was not needed.
+/// A bounded amount of work.
+pub(crate) fn event() {
+    let now = os::ticks();
+    // Relaxed, all here: one thread gets the interval, and nothing else hangs on it.
+    let began = BEGAN.load(Ordering::Relaxed);
+    if now.wrapping_sub(began) >= INTERVAL_TICKS
+        // Failure: another thread was faster, and does it.
+        && BEGAN.compare_exchange(began, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        && began != 0
+    {
+        end_interval();
+    }
+    if IS_DUE.load(Ordering::Relaxed) && !live::cool_surplus() {
+        IS_DUE.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cold]
+fn end_interval() {
+    front::end_interval();
+    large::end_interval();
+    live::end_interval();
+    IS_DUE.store(true, Ordering::Relaxed);
+}

@@ -1,0 +1,270 @@
+//! Freed large blocks, kept for reuse: a stack for every size.
+//!
+//! Sizes up to [`MAX_BYTES`] are rounded to eight per doubling, as classes are, so that blocks of one stack are alike. A
+//! request takes the block that was put last into the stack of its size, or into one of the next larger ones: a loose fit
+//! wastes memory while it lasts, but a new mapping costs a page fault for every page, and over time loose fits keep *less*
+//! memory resident than tight ones (a mix of 64 KiB to 2 MiB needs 31 MiB with fits up to four times the size, 51 MiB with
+//! a quarter more). What loose fits waste is bounded, so that blocks which stay do not hold much more than they need.
+//!
+//! What is kept *warm*, with its pages, is bounded, too: not more than is in use, and a spare. What is more is kept *cold*
+//! for a while: without pages, but with its addresses, so that no mapping has to be made and no page tables for it. What
+//! nobody needed for an interval of [`crate::decay`] goes from warm to cold, and from cold back to the system, by and by.
+
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::list::{self, Links};
+use crate::size_class::GRANULE_BYTES;
+
+/// Largest block that is kept.
+pub(super) const MAX_BYTES: usize = 32 << 20;
+/// So many bytes are kept warm beside as many as are in use,
+const SPARE_BYTES: u64 = 32 << 20;
+/// and so many cold.
+const COLD_BYTES: u64 = 256 << 20;
+/// Fits may waste so many bytes, and an eighth of what is in use.
+const WASTE_BYTES: u64 = 16 << 20;
+/// A block is taken for so many times smaller requests.
+const LOOSEST_FIT: usize = 4;
+/// Evictions that one free makes at most.
+const MOST_EVICTED: u32 = 4;
+/// Blocks that one interval gives back at most.
+const MOST_UNNEEDED: u64 = 64;
+
+const SMALLEST_SHIFT: u32 = GRANULE_BYTES.ilog2();
+/// Sizes per doubling.
+const STEPS: usize = 8;
+const COUNT: usize = (MAX_BYTES.ilog2() - SMALLEST_SHIFT) as usize * STEPS + 1;
+
+/// `bytes`, a multiple of a granule, rounded up to the next size that has a stack; larger ones as they are.
+pub(super) const fn rounded(bytes: usize) -> usize {
+    if bytes > MAX_BYTES {
+        return bytes;
+    }
+    let step = (1 << (bytes.next_power_of_two().ilog2() - 1)) / STEPS;
+    bytes.next_multiple_of(if step > GRANULE_BYTES { step } else { GRANULE_BYTES })
+}
+
+/// The stack of a rounded size.
+const fn stack_of(bytes: usize) -> usize {
+    let doubling = bytes.ilog2();
+    let eighth = (bytes >> (doubling - 3)) & (STEPS - 1);
+    (doubling - SMALLEST_SHIFT) as usize * STEPS + eighth
+}
+
+/// Bytes of the blocks of a stack; not every stack below 512 KiB has a size of its own.
+const fn bytes_of(stack: usize) -> usize {
+    (STEPS + stack % STEPS) << (stack / STEPS + SMALLEST_SHIFT as usize - 3)
+}
+
+/// A stack for every size.
+struct Stacks {
+    /// Heads, see [`crate::list`]; side by side, since a request may look at many.
+    heads: [AtomicU64; COUNT],
+    /// About how many blocks are there: raised before a push, lowered after a pop.
+    counts: [AtomicU64; COUNT],
+    /// The least that were there since the last [`Stacks::unneeded`].
+    least: [AtomicU64; COUNT],
+    /// About how many bytes all of them have: as the counts.
+    bytes: AtomicU64,
+    /// Where the next eviction begins.
+    hand: AtomicUsize,
+}
+
+// Counters are Relaxed: they bound what is kept, and publish nothing.
+impl Stacks {
+    const fn new() -> Self {
+        Self {
+            heads: [const { AtomicU64::new(0) }; COUNT],
+            counts: [const { AtomicU64::new(0) }; COUNT],
+            least: [const { AtomicU64::new(0) }; COUNT],
+            bytes: AtomicU64::new(0),
+            hand: AtomicUsize::new(0),
+        }
+    }
+
+    fn put<L: Links<Word = AtomicU64>>(&self, links: &L, id: u32, bytes: usize) {
+        let stack = stack_of(bytes);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.counts[stack].fetch_add(1, Ordering::Relaxed);
+        list::push_chain(links, &self.heads[stack], id, id);
+    }
+
+    fn pop<L: Links<Word = AtomicU64>>(&self, links: &L, stack: usize) -> Option<u32> {
+        // Relaxed: the pop looks again.
+        if self.heads[stack].load(Ordering::Relaxed) as u32 == 0 {
+            return None;
+        }
+        let id = list::pop(links, &self.heads[stack])?;
+        self.bytes.fetch_sub(bytes_of(stack) as u64, Ordering::Relaxed);
+        let left = self.counts[stack].fetch_sub(1, Ordering::Relaxed) - 1;
+        if self.least[stack].load(Ordering::Relaxed) > left {
+            self.least[stack].fetch_min(left, Ordering::Relaxed);
+        }
+        Some(id)
+    }
+
+    /// Takes blocks out as long as there are more than `keep` bytes, a few at most, of all sizes in turn.
+    fn evict<L: Links<Word = AtomicU64>>(&self, links: &L, keep: u64, give_back: impl Fn(u32)) {
+        for _ in 0..MOST_EVICTED {
+            if self.bytes.load(Ordering::Relaxed) <= keep {
+                return;
+            }
+            // The next stack that has a block. A stride prime to their number, so that large and small ones alternate.
+            let first = self.hand.fetch_add(31, Ordering::Relaxed);
+            let victim = (0..COUNT).find_map(|step| self.pop(links, (first + step) % COUNT));
+            let Some(id) = victim else { return };
+            give_back(id);
+        }
+    }
+
+    /// Takes out half of the blocks that were there all the time since the last call, rounded up, of a bounded number.
+    fn unneeded<L: Links<Word = AtomicU64>>(&self, links: &L, give_back: impl Fn(u32)) {
+        let mut most = MOST_UNNEEDED;
+        for stack in 0..COUNT {
+            let count = self.counts[stack].load(Ordering::Relaxed);
+            let least = self.least[stack].swap(count, Ordering::Relaxed);
+            for _ in 0..least.min(count).div_ceil(2).min(most) {
+                let Some(id) = self.pop(links, stack) else { break };
+                give_back(id);
+                most -= 1;
+            }
+        }
+    }
+
+    fn empty<L: Links<Word = AtomicU64>>(&self, links: &L, give_back: impl Fn(u32)) {
+        for stack in 0..COUNT {
+            while let Some(id) = self.pop(links, stack) {
+                give_back(id);
+            }
+        }
+    }
+}
+
+/// The blocks that are kept. Those that are to be given back are passed to a function of the caller.
+pub(super) struct Cache {
+    warm: Stacks,
+    cold: Stacks,
+    /// Bytes that loose fits waste.
+    wasted: AtomicU64,
+}
+
+impl Cache {
+    pub(super) const fn new() -> Self {
+        Self { warm: Stacks::new(), cold: Stacks::new(), wasted: AtomicU64::new(0) }
+    }
+
+    /// Keeps a block of a rounded size, at most [`MAX_BYTES`], that this thread holds, and takes others out if that is too
+    /// much beside `live_bytes` in use.
+    pub(super) fn put<L: Links<Word = AtomicU64>>(
+        &self,
+        links: &L,
+        (id, bytes): (u32, usize),
+        live_bytes: u64,
+        give_back: impl Fn(u32),
+    ) {
+        self.warm.put(links, id, bytes);
+        self.warm.evict(links, SPARE_BYTES + live_bytes, give_back);
+    }
+
+    /// The same, of one without pages.
+    pub(super) fn put_cold<L: Links<Word = AtomicU64>>(
+        &self,
+        links: &L,
+        (id, bytes): (u32, usize),
+        live_bytes: u64,
+        give_back: impl Fn(u32),
+    ) {
+        self.cold.put(links, id, bytes);
+        self.cold.evict(links, COLD_BYTES + live_bytes, give_back);
+    }
+
+    /// A block with its pages for a request of a rounded size, if one is kept that fits beside `live_bytes` in use.
+    pub(super) fn take_warm<L: Links<Word = AtomicU64>>(
+        &self,
+        links: &L,
+        bytes: usize,
+        live_bytes: u64,
+    ) -> Option<u32> {
+        self.take(&self.warm, links, bytes, live_bytes)
+    }
+
+    /// The same, of one without pages.
+    pub(super) fn take_cold<L: Links<Word = AtomicU64>>(
+        &self,
+        links: &L,
+        bytes: usize,
+        live_bytes: u64,
+    ) -> Option<u32> {
+        self.take(&self.cold, links, bytes, live_bytes)
+    }
+
+    fn take<L: Links<Word = AtomicU64>>(
+        &self,
+        stacks: &Stacks,
+        links: &L,
+        bytes: usize,
+        live_bytes: u64,
+    ) -> Option<u32> {
+        if bytes > MAX_BYTES {
+            return None;
+        }
+        // Relaxed: a bound, not a promise.
+        let may_waste = (WASTE_BYTES + live_bytes / 8)
+            .saturating_sub(self.wasted.load(Ordering::Relaxed))
+            .max(bytes as u64 / 4);
+        for stack in stack_of(bytes)..=stack_of((LOOSEST_FIT * bytes).min(MAX_BYTES)) {
+            let waste = bytes_of(stack) as u64 - bytes as u64;
+            if waste > may_waste {
+                break;
+            }
+            if let Some(id) = stacks.pop(links, stack) {
+                if waste > 0 {
+                    self.wasted.fetch_add(waste, Ordering::Relaxed);
+                }
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// A fit that wasted so many bytes has ended.
+    pub(super) fn no_longer_wasted(&self, bytes: usize) {
+        if bytes > 0 {
+            // Relaxed: a counter.
+            self.wasted.fetch_sub(bytes as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes out half of what nobody needed since the last call.
+    pub(super) fn unneeded<L: Links<Word = AtomicU64>>(&self, links: &L, give_back: impl Fn(u32)) {
+        self.cold.unneeded(links, &give_back);
+        self.warm.unneeded(links, give_back);
+    }
+
+    /// Takes out everything.
+    pub(super) fn empty<L: Links<Word = AtomicU64>>(&self, links: &L, give_back: impl Fn(u32)) {
+        self.warm.empty(links, &give_back);
+        self.cold.empty(links, give_back);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Aim: sizes are at most an eighth or a granule apart, each has a stack of its own, in order, and a stack knows its
+    /// size. Method: all multiples of a granule.
+    #[test]
+    fn sizes_have_stacks() {
+        let mut last = 0;
+        for bytes in (GRANULE_BYTES..=MAX_BYTES).step_by(GRANULE_BYTES) {
+            let size = rounded(bytes);
+            assert!(size >= bytes && size - bytes < (bytes / 8).max(GRANULE_BYTES), "{bytes}");
+            assert_eq!((rounded(size), bytes_of(stack_of(size))), (size, size), "{bytes}");
+            assert!(stack_of(size) >= last);
+            last = stack_of(size);
+        }
+        assert_eq!(last, COUNT - 1);
+        assert_eq!(rounded(MAX_BYTES + GRANULE_BYTES), MAX_BYTES + GRANULE_BYTES);
+    }
+}
