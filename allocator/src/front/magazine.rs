@@ -23,7 +23,7 @@ use crate::platform::Class;
 use crate::size_class::{CLASS_COUNT, CLASSES};
 
 /// Bytes of blocks that a processor keeps of each class.
-const CLASS_BYTES: usize = 16 << 10;
+const CLASS_BYTES: usize = 64 << 10;
 const MAX_BLOCKS: usize = 2 * MAX_BATCH;
 const MIN_BLOCKS: usize = 2;
 
