@@ -21,8 +21,13 @@ pub(crate) enum Purpose {
 static MAPPED: AtomicU64 = AtomicU64::new(0);
 /// Of these, bytes of tables.
 static METADATA: AtomicU64 = AtomicU64::new(0);
-/// Superblocks and large blocks that some thread holds between two containers.
-static IN_HAND: AtomicU64 = AtomicU64::new(0);
+/// Superblocks, large blocks and batches that some thread holds between two containers, in cells with lines of their own:
+/// what is counted in one is counted down there.
+static IN_HAND: [Cell; CELLS] = [const { Cell(AtomicU64::new(0)) }; CELLS];
+const CELLS: usize = 64;
+
+#[repr(align(64))]
+struct Cell(AtomicU64);
 
 // All orderings here are Relaxed: counters publish nothing. A census compares them before and after.
 
@@ -67,13 +72,39 @@ pub(crate) fn metadata_bytes() -> i64 {
     METADATA.load(Ordering::Relaxed).cast_signed()
 }
 
-/// A thread takes a superblock or large block out of its container (`1`), or has put it back (`-1`).
+/// A thread takes a superblock, a large block or a batch out of its container. Returns the cell for [`put`].
 #[inline]
-pub(crate) fn hold(change: i64) {
-    IN_HAND.fetch_add(change.cast_unsigned(), Ordering::Relaxed);
+pub(crate) fn take() -> u32 {
+    let cell = os::processor() % CELLS as u32;
+    IN_HAND[cell as usize].0.fetch_add(1, Ordering::Relaxed);
+    cell
 }
 
-/// Superblocks and large blocks in the hands of threads.
+/// It has put it back, or has found none.
+#[inline]
+pub(crate) fn put(cell: u32) {
+    IN_HAND[cell as usize % CELLS].0.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// Something counts as in hand until this is dropped.
+#[must_use]
+pub(crate) struct InHand(u32);
+
+impl InHand {
+    #[inline]
+    pub(crate) fn take() -> Self {
+        Self(take())
+    }
+}
+
+impl Drop for InHand {
+    #[inline]
+    fn drop(&mut self) {
+        put(self.0);
+    }
+}
+
+/// Superblocks, large blocks and batches in the hands of threads: at least those that are all the while this reads.
 pub(crate) fn in_hand() -> u64 {
-    IN_HAND.load(Ordering::Relaxed)
+    IN_HAND.iter().map(|cell| cell.0.load(Ordering::Relaxed)).sum()
 }

@@ -159,14 +159,16 @@ impl Meta {
 /// Raised before the compare-and-swap that takes, lowered after the one that puts: at most `in_hand` superblocks
 /// are out of every container, and a thread that dies meanwhile leaves its share in the count for good.
 #[must_use]
-pub(crate) struct Hand<'c, P: Platform>(&'c Core<P>);
+pub(crate) struct Hand<'c, P: Platform> {
+    core: &'c Core<P>,
+    taken: u32,
+}
 
 impl<'c, P: Platform> Hand<'c, P> {
     /// Announces that this thread is about to take a superblock.
     #[inline]
     pub(crate) fn take(core: &'c Core<P>) -> Self {
-        core.platform.in_hand(1);
-        Self(core)
+        Self { core, taken: core.platform.take_in_hand() }
     }
 
     /// The superblock is in a container again, or none was taken.
@@ -179,7 +181,7 @@ impl<'c, P: Platform> Hand<'c, P> {
 impl<P: Platform> Drop for Hand<'_, P> {
     #[inline]
     fn drop(&mut self) {
-        self.0.platform.in_hand(-1);
+        self.core.platform.put_in_place(self.taken);
     }
 }
 

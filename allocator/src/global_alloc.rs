@@ -12,7 +12,7 @@ use crate::live::{CORE, Live, hex};
 use crate::os;
 use crate::page_map::{Entry, lookup};
 use crate::platform::{Class, Heap, Platform, Request, SuperblockId};
-use crate::size_class::{MAX_SMALL_BYTES, class_for, size_class, small_class};
+use crate::size_class::{Key, MAX_SMALL_BYTES, class_for, size_class};
 
 /// The allocator of this process; every value of it is the same one.
 ///
@@ -38,10 +38,9 @@ unsafe impl GlobalAlloc for LfAlloc {
         if size > MAX_SMALL_BYTES || align > 16 {
             return into_raw(allocate_other(size, align));
         }
-        let class = small_class(size);
-        match front::pop(class) {
+        match front::pop(Key::of_small(size)) {
             Ok(block) => block.as_ptr(),
-            Err(missed) => into_raw(allocate_missed(class, size as u32, missed)),
+            Err(missed) => into_raw(allocate_missed(size, missed)),
         }
     }
 
@@ -62,7 +61,7 @@ unsafe impl GlobalAlloc for LfAlloc {
         if layout.size() <= MAX_SMALL_BYTES && layout.align() <= 16 {
             // SAFETY: the caller's: a block of this allocator.
             let block = unsafe { NonNull::new_unchecked(block) };
-            return front::free(small_class(layout.size()), block);
+            return front::free(Key::of_small(layout.size()), block);
         }
         // SAFETY: the caller's.
         unsafe { self.dealloc_other(block, layout) };
@@ -101,8 +100,11 @@ impl LfAlloc {
     #[inline(never)]
     unsafe fn dealloc_other(self, block: *mut u8, layout: Layout) {
         match class_for(layout.size(), layout.align()) {
-            // SAFETY: the caller's: a block of this allocator.
-            Some(class) => front::free(class, unsafe { NonNull::new_unchecked(block) }),
+            Some(class) => {
+                // SAFETY: the caller's: a block of this allocator.
+                let block = unsafe { NonNull::new_unchecked(block) };
+                front::free(Key::of_class(class), block);
+            }
             // SAFETY: the caller's: a block of this allocator, given up.
             None => unsafe { self.free(block) },
         }
@@ -118,7 +120,7 @@ impl LfAlloc {
             Entry::Superblock(id) => {
                 let (class, _) = locate(id, block.addr());
                 // SAFETY: it was looked up, so it is not null.
-                front::free(class, unsafe { NonNull::new_unchecked(block) });
+                front::free(Key::of_class(class), unsafe { NonNull::new_unchecked(block) });
             }
             Entry::Large(id) if large::begins_at(id, block.addr()) => large::free(id),
             Entry::Foreign if block.is_null() => {}
@@ -191,7 +193,7 @@ impl LfAlloc {
 fn allocate(size: usize, align: usize, zeroed: bool) -> Option<(NonNull<u8>, bool)> {
     match class_for(size, align) {
         // A class has blocks of 128 KiB at most: the size fits.
-        Some(class) => match front::pop(class) {
+        Some(class) => match front::pop(Key::of_class(class)) {
             Ok(block) => Some((block, false)),
             Err(missed) => front::allocate(class, size as u32, missed),
         },
@@ -207,8 +209,8 @@ fn allocate_other(size: usize, align: usize) -> Option<NonNull<u8>> {
 
 #[cold]
 #[inline(never)]
-fn allocate_missed(class: Class, bytes: u32, missed: front::Missed) -> Option<NonNull<u8>> {
-    front::allocate(class, bytes, missed).map(|found| found.0)
+fn allocate_missed(size: usize, missed: front::Refused) -> Option<NonNull<u8>> {
+    front::allocate(Key::of_small(size).class(), size as u32, missed).map(|found| found.0)
 }
 
 /// Resizes by remapping, if the alignment allows it.

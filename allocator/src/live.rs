@@ -457,8 +457,13 @@ impl Platform for Live {
     }
 
     #[inline]
-    fn in_hand(&self, change: i64) {
-        accounting::hold(change);
+    fn take_in_hand(&self) -> u32 {
+        accounting::take()
+    }
+
+    #[inline]
+    fn put_in_place(&self, taken: u32) {
+        accounting::put(taken);
     }
 
     #[inline]

@@ -290,10 +290,15 @@ pub trait Platform {
     fn refilled(&self, request: Request) {
         let _ = request;
     }
-    /// A thread takes a superblock out of its container (`1`) or has put it back (`-1`).
+    /// A thread takes a superblock out of its container; returns what [`Platform::put_in_place`] needs to know.
     #[inline(always)]
-    fn in_hand(&self, change: i64) {
-        let _ = change;
+    fn take_in_hand(&self) -> u32 {
+        0
+    }
+    /// It has put it back.
+    #[inline(always)]
+    fn put_in_place(&self, taken: u32) {
+        let _ = taken;
     }
     /// Reports a state change.
     #[inline(always)]

@@ -95,34 +95,74 @@ pub(crate) fn size_class(class: Class) -> &'static SizeClass {
     &CLASSES[class.0 as usize]
 }
 
-/// Requests up to so many bytes find their class in a table.
+/// Requests up to so many bytes find their magazine without their class.
 pub(crate) const MAX_SMALL_BYTES: usize = 1 << 10;
+const SMALL_STEP_BYTES: usize = 16;
+/// Class of the largest small requests.
+const LAST_SMALL: u16 = match computed_class(MAX_SMALL_BYTES) {
+    Some(class) => class.0,
+    None => 0,
+};
+const SMALL_KEYS: usize = MAX_SMALL_BYTES / SMALL_STEP_BYTES + 1;
 
-/// Classes of requests up to [`MAX_SMALL_BYTES`], by their size in 16 bytes, rounded up.
-static SMALL: [u8; MAX_SMALL_BYTES / 16 + 1] = {
-    let mut classes = [0; MAX_SMALL_BYTES / 16 + 1];
-    let mut place = 0;
-    while place < classes.len() {
-        if let Some(class) = computed_class(16 * place) {
-            classes[place] = class.0 as u8;
+/// What tells where the magazines of a request are: one number for all requests of the same 16 bytes, or, if they are
+/// not small, for all of the same class. Several keys may be those of one class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key(pub(crate) u16);
+
+/// Number of keys.
+pub(crate) const KEY_COUNT: usize = SMALL_KEYS + CLASS_COUNT - LAST_SMALL as usize - 1;
+
+impl Key {
+    /// The key of a request of at most [`MAX_SMALL_BYTES`].
+    #[inline(always)]
+    pub(crate) const fn of_small(size: usize) -> Self {
+        Self(size.div_ceil(SMALL_STEP_BYTES) as u16)
+    }
+
+    /// A key of a class.
+    #[inline]
+    pub(crate) const fn of_class(class: Class) -> Self {
+        if class.0 > LAST_SMALL {
+            return Self(SMALL_KEYS as u16 + class.0 - LAST_SMALL - 1);
         }
-        place += 1;
+        Self::of_small(CLASSES[class.0 as usize].block_bytes as usize)
+    }
+
+    /// The class of a key.
+    #[inline]
+    pub(crate) const fn class(self) -> Class {
+        CLASS_OF_KEY[self.0 as usize]
+    }
+
+    /// All keys.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        (0..KEY_COUNT as u16).map(Self)
+    }
+}
+
+static CLASS_OF_KEY: [Class; KEY_COUNT] = {
+    let mut classes = [Class(0); KEY_COUNT];
+    let mut key = 0;
+    while key < KEY_COUNT {
+        classes[key] = if key >= SMALL_KEYS {
+            Class((key - SMALL_KEYS) as u16 + LAST_SMALL + 1)
+        } else {
+            match computed_class(SMALL_STEP_BYTES * key) {
+                Some(class) => class,
+                None => panic!(),
+            }
+        };
+        key += 1;
     }
     classes
 };
-
-/// The smallest class whose blocks hold `size` bytes, at most [`MAX_SMALL_BYTES`].
-#[inline(always)]
-#[must_use]
-pub(crate) const fn small_class(size: usize) -> Class {
-    Class(SMALL[size.div_ceil(16)] as u16)
-}
 
 /// The smallest class whose blocks hold `size` bytes; `None` for a large block.
 #[inline]
 #[must_use]
 pub(crate) const fn class_of(size: usize) -> Option<Class> {
-    if size <= MAX_SMALL_BYTES { Some(small_class(size)) } else { computed_class(size) }
+    if size <= MAX_SMALL_BYTES { Some(Key::of_small(size).class()) } else { computed_class(size) }
 }
 
 #[inline]
@@ -180,6 +220,20 @@ mod tests {
         for pair in CLASSES.windows(2) {
             let (low, high) = (pair[0].block_bytes, pair[1].block_bytes);
             assert!(high - low == 16 || (high - low) * 8 <= low, "{low} to {high}");
+        }
+    }
+
+    /// Aim: keys and classes fit together. Method: all keys, all classes, all small sizes.
+    #[test]
+    fn keys_lead_to_classes() {
+        for class in (0..CLASS_COUNT as u16).map(Class) {
+            assert_eq!(Key::of_class(class).class(), class);
+        }
+        for key in Key::all() {
+            assert_eq!(Key::of_class(key.class()).class(), key.class());
+        }
+        for size in 0..=MAX_SMALL_BYTES {
+            assert_eq!(Some(Key::of_small(size).class()), class_of(size), "{size}");
         }
     }
 

@@ -212,8 +212,12 @@ impl Platform for Hooked<'_> {
     fn refilled(&self, request: Request) {
         Live.refilled(request);
     }
-    fn in_hand(&self, change: i64) {
-        Live.in_hand(change);
+    fn take_in_hand(&self) -> u32 {
+        Live.take_in_hand()
+    }
+
+    fn put_in_place(&self, taken: u32) {
+        Live.put_in_place(taken);
     }
     fn record(&self, transition: Transition) {
         Live.record(transition);

@@ -61,6 +61,20 @@ pub trait Shelf {
     fn link(&self, batch: u32) -> &Self::Word;
     /// A place of a batch.
     fn place(&self, batch: u32, place: usize) -> &Self::Word;
+    /// Stores blocks in the places of a batch.
+    fn store(&self, batch: u32, blocks: &[usize]) {
+        for (place, block) in blocks.iter().enumerate() {
+            // Relaxed: published by the Release in `put`.
+            self.place(batch, place).store(*block as u64, Ordering::Relaxed);
+        }
+    }
+    /// Loads blocks from the places of a batch.
+    fn load(&self, batch: u32, out: &mut [usize]) {
+        for (place, block) in out.iter_mut().enumerate() {
+            // Relaxed: ordered by the Acquire in `take`.
+            *block = self.place(batch, place).load(Ordering::Relaxed) as usize;
+        }
+    }
     /// Makes another batch. `None`: no memory.
     fn extend(&self) -> Option<u32>;
     /// Batches kept at most, up to [`MAX_BATCHES`].
@@ -125,10 +139,7 @@ pub fn put<S: Shelf>(shelf: &S, blocks: &[usize]) -> bool {
         // Its number does not fit into a head: it is never used, and a million others are.
         return false;
     }
-    for (place, block) in blocks.iter().enumerate() {
-        // Relaxed: published by the Release below.
-        shelf.place(id, place).store(*block as u64, Ordering::Relaxed);
-    }
+    shelf.store(id, blocks);
     let order = if S::FAULT == Fault::PutRelaxed { Ordering::Relaxed } else { Ordering::Release };
     while old.count() < shelf.most() || S::FAULT == Fault::BoundBefore {
         // Relaxed: as above.
@@ -171,10 +182,7 @@ pub fn take<S: Shelf>(shelf: &S, out: &mut [usize]) -> bool {
     if S::FAULT == Fault::FreedBeforeRead {
         list::push_chain(&empties, shelf.empty(), id, id);
     }
-    for (place, block) in out.iter_mut().enumerate() {
-        // Relaxed: ordered by the Acquire above.
-        *block = shelf.place(id, place).load(Ordering::Relaxed) as usize;
-    }
+    shelf.load(id, out);
     if S::FAULT != Fault::FreedBeforeRead {
         list::push_chain(&empties, shelf.empty(), id, id);
     }

@@ -70,8 +70,9 @@ pub fn drain<M: Magazines>(magazines: &M) -> u64 {
     if M::FAULT == Fault::CopyBeforeClosing {
         return copy_before_closing(magazines);
     }
+    // Not 0: one block less than `CLOSED` would not be a negative number of 16 bits, which is what a pop looks for.
     let drainer =
-        if M::FAULT == Fault::DrainersAlike { 0 } else { magazines.drainer() & (CLOSED - 1) };
+        if M::FAULT == Fault::DrainersAlike { 1 } else { magazines.drainer() % (CLOSED - 1) + 1 };
     let close = |word: u64| (word & !BLOCKS) | CLOSED | drainer;
     if M::FAULT == Fault::FenceBefore {
         magazines.fence();

@@ -12,15 +12,15 @@
 //!
 //! [`CLASS_BYTES`] of each class, but at most [`MAX_BLOCKS`] blocks and at least [`MIN_BLOCKS`].
 
-use core::sync::atomic::{AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use super::depot::MAX_BATCH;
 use super::drain::Magazines;
 use crate::accounting::{self, Purpose};
-use crate::os::sequence::{BLOCKS, CLOSED, HEADER_BYTES, Place, STRIDE_SHIFT};
+use crate::os::sequence::{self, BLOCKS, CLOSED, HEADER_BYTES, STRIDE_SHIFT};
 use crate::os::{self, PAGE_BYTES};
 use crate::platform::Class;
-use crate::size_class::{CLASS_COUNT, CLASSES};
+use crate::size_class::{CLASS_COUNT, CLASSES, Key};
 
 /// Bytes of blocks that a processor keeps of each class.
 const CLASS_BYTES: usize = 64 << 10;
@@ -68,93 +68,47 @@ pub(crate) const fn batch_blocks(class: Class) -> usize {
     row(class).batch as usize
 }
 
-/// The magazine of that class, of the first processor.
-#[inline(always)]
-pub(super) fn place(class: Class) -> Place {
-    debug_assert!((class.0 as usize) < CLASS_COUNT);
-    // SAFETY: classes are below their count; all are made in `size_class`.
-    let word = unsafe { SETUP.places.get_unchecked(class.0 as usize) };
-    // Relaxed: never changes once the limit is not 0.
-    let word = word.load(Ordering::Relaxed);
-    Place { address: (word >> 16) as usize, capacity: word as u32 & 0xFFFF }
-}
+/// Where the magazines are, once that is decided.
+pub(super) static MAGAZINES: sequence::Magazines = sequence::Magazines::new();
+/// Where those of the first processor begin.
+static BASE: AtomicUsize = AtomicUsize::new(0);
+static IS_DECIDED: AtomicBool = AtomicBool::new(false);
 
-/// Processors that have magazines: 0 without the front.
+/// Number of processors that have magazines; 0 without a front.
 pub(crate) fn processors() -> u32 {
-    SETUP.limit()
+    MAGAZINES.limit()
 }
 
-/// Whether there are magazines, and where. Zero bytes: not decided yet.
-pub(super) static SETUP: Setup = Setup {
-    area: AtomicIsize::new(0),
-    limit: AtomicU32::new(0),
-    is_decided: AtomicU32::new(0),
-    base: AtomicUsize::new(0),
-    places: [const { AtomicU64::new(0) }; CLASS_COUNT],
-};
-
-#[repr(align(64))]
-pub(super) struct Setup {
-    /// Offset of the rseq area from the thread pointer.
-    area: AtomicIsize,
-    /// Processors that have magazines.
-    limit: AtomicU32,
-    is_decided: AtomicU32,
-    /// Where the magazines of the first processor begin.
-    base: AtomicUsize,
-    /// By class: the address of the first processor's magazine, and in the lowest 16 bits its capacity.
-    places: [AtomicU64; CLASS_COUNT],
+/// Decides, once, whether there are magazines. Threads that come at the same time may do it twice, with the same outcome.
+pub(super) fn decide() {
+    // Relaxed, both: what was decided is in the magazines' limit.
+    if !IS_DECIDED.load(Ordering::Relaxed) {
+        begin();
+        IS_DECIDED.store(true, Ordering::Relaxed);
+    }
 }
 
-impl Setup {
-    #[inline(always)]
-    pub(super) fn area(&self) -> isize {
-        // Relaxed: 0, where something may be read, until it is decided.
-        self.area.load(Ordering::Relaxed)
+fn begin() -> Option<()> {
+    if os::environment(c"LFALLOC_MAGAZINES").is_some_and(|value| value == c"0") {
+        return None;
     }
-
-    #[inline(always)]
-    pub(super) fn limit(&self) -> u32 {
-        // Acquire: pairs with the Release in `decide`, so that area and places are seen. (On x86-64 a plain load.)
-        self.limit.load(Ordering::Acquire)
+    let area = os::sequence_area()?;
+    let processors = os::possible_processors();
+    let bytes = (processors as usize) << STRIDE_SHIFT;
+    let base = accounting::map(bytes, PAGE_BYTES, Purpose::Metadata)?;
+    // Relaxed: published by the limit. Failure: another thread was faster.
+    if BASE.compare_exchange(0, base, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+        // SAFETY: mapped above, known to nobody.
+        unsafe { accounting::unmap(base, bytes, Purpose::Metadata) };
+        return None;
     }
-
-    /// Decides, once, whether there are magazines. Threads that come at the same time may do it twice, with the same
-    /// outcome.
-    pub(super) fn decide(&self) {
-        // Relaxed: whatever was decided is in the other fields.
-        if self.is_decided.load(Ordering::Relaxed) != 0 {
-            return;
-        }
-        self.begin();
-        self.is_decided.store(1, Ordering::Relaxed);
+    for key in Key::all() {
+        let row = row(key.class());
+        MAGAZINES.set(key, base + row.offset as usize, u32::from(row.capacity));
     }
-
-    fn begin(&self) -> Option<()> {
-        if os::environment(c"LFALLOC_MAGAZINES").is_some_and(|value| value == c"0") {
-            return None;
-        }
-        let area = os::sequence_area()?;
-        let processors = os::possible_processors();
-        let bytes = (processors as usize) << STRIDE_SHIFT;
-        let base = accounting::map(bytes, PAGE_BYTES, Purpose::Metadata)?;
-        // Relaxed: published by the limit. Failure: another thread was faster.
-        if self.base.compare_exchange(0, base, Ordering::Relaxed, Ordering::Relaxed).is_err() {
-            // SAFETY: mapped above, known to nobody.
-            unsafe { accounting::unmap(base, bytes, Purpose::Metadata) };
-            return None;
-        }
-        for (place, row) in self.places.iter().zip(&ROWS) {
-            let address = (base + row.offset as usize) as u64;
-            // Relaxed: as above.
-            place.store(address << 16 | u64::from(row.capacity), Ordering::Relaxed);
-        }
-        os::register_sequence_fence();
-        self.area.store(area, Ordering::Relaxed);
-        // Release: pairs with the Acquire in `limit`.
-        self.limit.store(processors, Ordering::Release);
-        Some(())
-    }
+    os::register_sequence_fence();
+    MAGAZINES.open(area, processors);
+    Some(())
 }
 
 /// The front of a magazine.
@@ -179,7 +133,9 @@ const _: () = assert!(size_of::<Header>() == HEADER_BYTES);
 impl Header {
     /// The magazine of a processor below the limit.
     pub(super) fn of(processor: u32, class: Class) -> &'static Self {
-        let address = place(class).address + ((processor as usize) << STRIDE_SHIFT);
+        // Relaxed: seen by whoever has seen the limit.
+        let base = BASE.load(Ordering::Relaxed) + ((processor as usize) << STRIDE_SHIFT);
+        let address = base + row(class).offset as usize;
         // SAFETY: mapped for every processor below the limit, for ever, and zero bytes are valid; the word is changed
         // by plain stores of sequences, which on this architecture are atomic.
         unsafe { &*core::ptr::with_exposed_provenance::<Self>(address) }

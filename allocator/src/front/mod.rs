@@ -33,83 +33,72 @@ mod shelf;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::accounting::hold;
+use crate::accounting::InHand;
 use crate::descriptor::Block;
 use crate::global_alloc::{address, locate};
 use crate::live::CORE;
 use crate::os::sequence;
-use crate::os::sequence::Refused;
+pub(crate) use crate::os::sequence::Refused;
 use crate::page_map::{Entry, lookup};
 use crate::platform::{Class, Platform, Request};
-use crate::size_class::CLASS_COUNT;
+use crate::size_class::{CLASS_COUNT, Key};
 
 use self::depot::MAX_BATCH;
 use self::magazine::batch_blocks;
-use self::magazine::{Header, SETUP, place};
+use self::magazine::{Header, MAGAZINES};
 pub(crate) use self::magazine::{MagazineCounts, capacity, counts, processors};
 
 /// Batches that one interval gives back to the core at most.
 const MOST_UNNEEDED: u64 = 64;
 
-/// Why the magazine was of no use; `None`: there is none.
-pub(crate) type Missed = Option<Refused>;
-
-/// A block of `class` from this processor's magazine.
+/// A block for a request with that key from this processor's magazine.
 #[inline(always)]
-pub(crate) fn pop(class: Class) -> Result<NonNull<u8>, Missed> {
-    let area = SETUP.area();
-    if sequence::processor_at(area) >= SETUP.limit() {
-        return Err(None);
-    }
-    // SAFETY: the area is registered, since the number in it is that of a processor, and below the limit each has its
-    // magazines.
-    match unsafe { sequence::pop(area, place(class)) } {
+pub(crate) fn pop(key: Key) -> Result<NonNull<u8>, Refused> {
+    // SAFETY: `begin` has mapped them.
+    match unsafe { sequence::pop(&MAGAZINES, key) } {
         // SAFETY: a block's address.
         Ok(block) => Ok(unsafe { pointer(block) }),
-        Err(refused) => Err(Some(refused)),
+        Err(refused) => Err(refused),
     }
 }
 
-/// Frees a block of `class` that the caller owns.
+/// Frees the block of a request with that key, which the caller owns.
 #[inline(always)]
-pub(crate) fn free(class: Class, block: NonNull<u8>) {
-    let area = SETUP.area();
-    if sequence::processor_at(area) >= SETUP.limit() {
-        return free_slow(class, block, None);
-    }
+pub(crate) fn free(key: Key, block: NonNull<u8>) {
     // SAFETY: as in `pop`; the block is the caller's, who gives it up.
-    if let Err(refused) = unsafe { sequence::push(area, place(class), block.addr().get()) } {
-        free_slow(class, block, Some(refused));
+    if let Err(refused) = unsafe { sequence::push(&MAGAZINES, key, block.addr().get()) } {
+        free_slow(key, block, refused);
     }
 }
 
 /// A block of `class`, where the magazine had none, and whether its bytes are known to be zero; `None` without memory.
 #[cold]
 #[inline(never)]
-pub(crate) fn allocate(class: Class, bytes: u32, missed: Missed) -> Option<(NonNull<u8>, bool)> {
+pub(crate) fn allocate(class: Class, bytes: u32, missed: Refused) -> Option<(NonNull<u8>, bool)> {
     match missed {
-        Some(Refused::Bounds) => {
+        Refused::Bounds => {
             if let Some(found) = refill(class, bytes) {
                 return Some(found);
             }
         }
-        Some(Refused::Aborted) => header(class, Header::aborted),
-        None => SETUP.decide(),
+        Refused::Aborted => header(class, Header::aborted),
+        Refused::NoMagazine => magazine::decide(),
     }
     from_core(class, bytes)
 }
 
 #[cold]
 #[inline(never)]
-fn free_slow(class: Class, block: NonNull<u8>, missed: Missed) {
+fn free_slow(key: Key, block: NonNull<u8>, missed: Refused) {
+    let class = key.class();
     match missed {
-        Some(Refused::Bounds) => {
+        Refused::Bounds => {
             if flush(class, block) {
                 return;
             }
         }
-        Some(Refused::Aborted) => header(class, Header::aborted),
-        None => SETUP.decide(),
+        Refused::Aborted => header(class, Header::aborted),
+        Refused::NoMagazine => magazine::decide(),
     }
     to_core(&[block.addr().get()]);
 }
@@ -117,8 +106,7 @@ fn free_slow(class: Class, block: NonNull<u8>, missed: Missed) {
 /// Does something to the header of this processor's magazine, or of the one it ran on a moment ago: counters are exact in
 /// sum.
 fn header(class: Class, with: impl Fn(&Header)) {
-    let processor = sequence::processor_at(SETUP.area());
-    if processor < SETUP.limit() {
+    if let Some(processor) = MAGAZINES.processor() {
         with(Header::of(processor, class));
     }
 }
@@ -140,7 +128,7 @@ fn from_core(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
 /// One block, and the rest of a batch into the magazine; `None` if there is neither batch nor memory.
 fn refill(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
     let mut blocks = [0; MAX_BATCH];
-    hold(1);
+    let in_hand = InHand::take();
     let count = batch_blocks(class);
     let found = if depot::take(&shelf::Of(class), &mut blocks[..count]) {
         // Relaxed: an estimate.
@@ -152,14 +140,14 @@ fn refill(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
     } else {
         refill_from_core(class, bytes, &mut blocks)
     };
-    hold(-1);
+    drop(in_hand);
     found
 }
 
 fn refill_from_depot(class: Class, blocks: &[usize]) -> Option<(NonNull<u8>, bool)> {
     let (own, rest) = blocks.split_last()?;
-    // SAFETY: this thread got the blocks, and a processor's number a moment ago.
-    if unsafe { sequence::push_batch(SETUP.area(), place(class), rest, 1) }.is_ok() {
+    // SAFETY: as in `pop`; this thread got the blocks.
+    if unsafe { sequence::push_batch(&MAGAZINES, Key::of_class(class), rest, 1) }.is_ok() {
         header(class, |header| header.refilled(blocks.len() as u64, 0));
         // SAFETY: a block's address.
         return Some((unsafe { pointer(*own) }, false));
@@ -184,7 +172,7 @@ fn refill_from_core(
     let blocks = &blocks[..rest.len()];
     if !blocks.is_empty() {
         // SAFETY: as in `refill_from_depot`.
-        match unsafe { sequence::push_batch(SETUP.area(), place(class), blocks, 0) } {
+        match unsafe { sequence::push_batch(&MAGAZINES, Key::of_class(class), blocks, 0) } {
             Ok(()) => {
                 let count = blocks.len() as u64;
                 header(class, |header| header.refilled(count, count));
@@ -201,15 +189,14 @@ fn flush(class: Class, block: NonNull<u8>) -> bool {
     let mut blocks = [0; MAX_BATCH];
     let count = batch_blocks(class);
     let Some((own, rest)) = blocks[..count].split_last_mut() else { return false };
-    hold(1);
-    let processor = sequence::processor_at(SETUP.area());
-    let header = (processor < SETUP.limit()).then(|| Header::of(processor, class));
+    let in_hand = InHand::take();
+    let header = MAGAZINES.processor().map(|processor| Header::of(processor, class));
     if let Some(header) = header {
         header.taking(count as u64);
     }
-    // SAFETY: a processor's number was there a moment ago; the caller gives the block up.
+    // SAFETY: as in `pop`.
     let done = header.is_some()
-        && unsafe { sequence::pop_batch(SETUP.area(), place(class), rest) }.is_ok();
+        && unsafe { sequence::pop_batch(&MAGAZINES, Key::of_class(class), rest) }.is_ok();
     match header {
         Some(header) if done => {
             header.flushed();
@@ -219,7 +206,7 @@ fn flush(class: Class, block: NonNull<u8>) -> bool {
         Some(header) => header.not_taken(count as u64),
         None => {}
     }
-    hold(-1);
+    drop(in_hand);
     done
 }
 
@@ -289,13 +276,13 @@ pub(crate) fn end_interval() {
 fn empty_batch(class: Class) -> bool {
     let mut blocks = [0; MAX_BATCH];
     let blocks = &mut blocks[..batch_blocks(class)];
-    hold(1);
+    let in_hand = InHand::take();
     let is_any = depot::take(&shelf::Of(class), blocks);
     if is_any {
         to_core(blocks);
         header(class, |header| header.to_core(blocks.len() as u64));
     }
-    hold(-1);
+    drop(in_hand);
     is_any
 }
 
@@ -308,9 +295,9 @@ pub(crate) fn drain_all() -> u64 {
         }
     }
     for processor in 0..processors() {
-        hold(1);
+        let in_hand = InHand::take();
         drained += drain::drain(&magazine::Of(processor));
-        hold(-1);
+        drop(in_hand);
     }
     drained
 }

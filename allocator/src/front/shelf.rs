@@ -1,6 +1,6 @@
 //! The depot of this process: what its procedures work on.
 
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::depot::{MAX_BATCH, MAX_BATCHES, Shelf};
 use super::magazine::batch_blocks;
@@ -46,12 +46,39 @@ impl Shelf for Of {
         &BATCHES.get(batch).blocks[place]
     }
 
+    // As those of the trait, but the batch is looked up once.
+    fn store(&self, batch: u32, blocks: &[usize]) {
+        for (place, block) in BATCHES.get(batch).blocks.iter().zip(blocks) {
+            place.store(*block as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn load(&self, batch: u32, out: &mut [usize]) {
+        for (place, block) in BATCHES.get(batch).blocks.iter().zip(out) {
+            *block = place.load(Ordering::Relaxed) as usize;
+        }
+    }
+
     fn extend(&self) -> Option<u32> {
         BATCHES.extend(1)
     }
 
+    #[inline]
     fn most(&self) -> u32 {
-        let bytes = CLASSES[self.0.0 as usize].block_bytes as usize * batch_blocks(self.0);
-        ((CLASS_BYTES / bytes) as u32).clamp(MIN_BATCHES, MAX_BATCHES)
+        MOST[self.0.0 as usize]
     }
 }
+
+/// Batches that are kept of each class.
+static MOST: [u32; CLASS_COUNT] = {
+    let mut most = [0; CLASS_COUNT];
+    let mut class = 0;
+    while class < CLASS_COUNT {
+        let bytes = CLASSES[class].block_bytes as usize * batch_blocks(Class(class as u16));
+        let fit = (CLASS_BYTES / bytes) as u32;
+        most[class] = if fit < MIN_BATCHES { MIN_BATCHES } else { fit };
+        assert!(most[class] <= MAX_BATCHES);
+        class += 1;
+    }
+    most
+};

@@ -24,7 +24,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use self::cache::Cache;
-use crate::accounting::{self, Purpose, hold};
+use crate::accounting::{self, InHand, Purpose};
 use crate::decay;
 use crate::list::{self, Links};
 use crate::live::CORE;
@@ -97,22 +97,6 @@ pub(crate) struct LargeBlock {
     pub(crate) address: NonNull<u8>,
     /// Whether its bytes are known to be zero.
     pub(crate) zeroed: bool,
-}
-
-/// Counts a descriptor as in hand until it is dropped.
-struct InHand;
-
-impl InHand {
-    fn take() -> Self {
-        hold(1);
-        Self
-    }
-}
-
-impl Drop for InHand {
-    fn drop(&mut self) {
-        hold(-1);
-    }
 }
 
 impl LargeDescriptor {

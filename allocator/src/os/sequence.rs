@@ -18,6 +18,10 @@
 //! Every sequence is tried once. Aborted is told apart from empty and full: it is no reason to refill or to flush.
 
 use core::arch::asm;
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicIsize, AtomicU32, AtomicUsize, Ordering};
+
+use crate::size_class::{KEY_COUNT, Key};
 
 /// Offsets in `struct rseq` (rseq(2)).
 const CPU_ID_OFFSET: usize = 4;
@@ -33,17 +37,70 @@ pub(crate) const CLOSED: u64 = 0x8000;
 /// Bytes before a magazine's slots: its word, and the header's counters.
 pub(crate) const HEADER_BYTES: usize = 64;
 
-/// A magazine of the first processor: its address, and how many blocks it holds at most. Those of the others lie
-/// `1 << STRIDE_SHIFT` bytes apart.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
-    pub(crate) address: usize,
-    pub(crate) capacity: u32,
+/// Where the magazines are: what sequences load for themselves, so that callers need as few instructions as can be. All
+/// zero: nobody has one.
+#[repr(C, align(64))]
+pub(crate) struct Magazines {
+    /// Offset of the threads' rseq areas from their thread pointers; 0, where something may be read, until it is known.
+    area: AtomicIsize,
+    /// Processors that have magazines. Stored last, and loaded first.
+    limit: AtomicU32,
+    /// By key: blocks of a magazine at most,
+    capacities: [AtomicU32; KEY_COUNT],
+    /// and its address for the first processor. Those of the others lie `1 << STRIDE_SHIFT` bytes apart.
+    addresses: [AtomicUsize; KEY_COUNT],
+}
+
+const AREA_OFFSET: usize = offset_of!(Magazines, area);
+const LIMIT_OFFSET: usize = offset_of!(Magazines, limit);
+const CAPACITIES_OFFSET: usize = offset_of!(Magazines, capacities);
+const ADDRESSES_OFFSET: usize = offset_of!(Magazines, addresses);
+
+impl Magazines {
+    pub(crate) const fn new() -> Self {
+        Self {
+            area: AtomicIsize::new(0),
+            limit: AtomicU32::new(0),
+            capacities: [const { AtomicU32::new(0) }; KEY_COUNT],
+            addresses: [const { AtomicUsize::new(0) }; KEY_COUNT],
+        }
+    }
+
+    /// Says where the magazine of a key is, and how much it holds at most; before [`Magazines::open`].
+    pub(crate) fn set(&self, key: Key, address: usize, capacity: u32) {
+        // Relaxed: published by the limit.
+        self.addresses[usize::from(key.0)].store(address, Ordering::Relaxed);
+        self.capacities[usize::from(key.0)].store(capacity, Ordering::Relaxed);
+    }
+
+    /// From now on the processors below `limit` have magazines.
+    pub(crate) fn open(&self, area: isize, limit: u32) {
+        self.area.store(area, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `limit`, and with the loads of sequences, which load it first: loads are
+        // not reordered on this architecture.
+        self.limit.store(limit, Ordering::Release);
+    }
+
+    /// Processors that have magazines.
+    pub(crate) fn limit(&self) -> u32 {
+        // Acquire: pairs with the Release in `open`.
+        self.limit.load(Ordering::Acquire)
+    }
+
+    /// The processor that this thread runs on, if it has magazines.
+    pub(crate) fn processor(&self) -> Option<u32> {
+        let limit = self.limit();
+        // Relaxed: seen by the Acquire above; before that 0.
+        let processor = processor_at(self.area.load(Ordering::Relaxed));
+        (processor < limit).then_some(processor)
+    }
 }
 
 /// Why a sequence did nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
+    /// There are no magazines, or this processor has none.
+    NoMagazine,
     /// There was nothing to pop, or no room to push; or the magazine is closed.
     Bounds,
     /// The thread was interrupted.
@@ -67,9 +124,10 @@ pub(crate) fn processor_at(area: isize) -> u32 {
     processor
 }
 
-/// The description of a sequence from label 4 to label 5 that is aborted at label 6, at label 3; and what is at label 6:
-/// the signature that the kernel looks for (`RSEQ_SIG`), and a jump to label 9 with `result` telling that it was aborted.
-macro_rules! described {
+/// The description of a sequence from label 4 to label 5 that is aborted at label 6, at label 3; what is at label 6: the
+/// signature that the kernel looks for (`RSEQ_SIG`), and, as at labels 7 and 8, a jump to label 9 with `result` telling what
+/// happened; and the first instructions of every sequence, until `magazine` is the address of this processor's magazine.
+macro_rules! begun {
     () => {
         ".pushsection .data.rel.ro.lfalloc_rseq, \"aw\", @progbits
          .balign 32
@@ -83,58 +141,70 @@ macro_rules! described {
          6:
          mov {result:e}, -1
          jmp 9f
-         8:
+         7:
          mov {result:e}, -2
          jmp 9f
-         .popsection"
+         8:
+         mov {result:e}, -3
+         jmp 9f
+         .popsection
+         mov {word:e}, dword ptr [{magazines} + {LIMIT}]
+         mov {area}, qword ptr [{magazines} + {AREA}]
+         cmp dword ptr fs:[{area} + {CPU}], {word:e}
+         jae 7b
+         lea {magazine}, [rip + 3b]
+         mov qword ptr fs:[{area} + {CS}], {magazine}
+         4:
+         mov {magazine:e}, dword ptr fs:[{area} + {CPU}]
+         shl {magazine}, {STRIDE}
+         add {magazine}, qword ptr [{magazines} + 8*{key} + {ADDRESSES}]
+         mov {word}, qword ptr [{magazine}]
+         movzx {result:e}, {word:x}"
     };
 }
 
 /// What stands in `result` after a failure, as 32 bits.
-const ABORTED: i32 = -1;
-
 #[inline(always)]
 const fn refused(result: u32) -> Refused {
-    if result.cast_signed() == ABORTED { Refused::Aborted } else { Refused::Bounds }
+    match result.cast_signed() {
+        -1 => Refused::Aborted,
+        -2 => Refused::NoMagazine,
+        _ => Refused::Bounds,
+    }
 }
 
 /// Takes the block pushed last from the magazine of this processor.
 ///
 /// # Safety
-/// `area` is the offset of a registered rseq area, whose processor has a magazine at `place`. The caller owns the block.
+/// The magazines of every processor below the limit are mapped. The caller owns the block.
 #[inline(always)]
-pub(crate) unsafe fn pop(area: isize, place: Place) -> Result<usize, Refused> {
+pub(crate) unsafe fn pop(magazines: &Magazines, key: Key) -> Result<usize, Refused> {
     let result: usize;
     // SAFETY: as above; only the last instruction changes anything that others see.
     unsafe {
         asm!(
-            described!(),
-            "lea {magazine}, [rip + 3b]",
-            "mov qword ptr fs:[{area} + {cs}], {magazine}",
-            "4:",
-            "mov {magazine:e}, dword ptr fs:[{area} + {cpu}]",
-            "shl {magazine}, {stride}",
-            "add {magazine}, {address}",
-            "mov {word}, qword ptr [{magazine}]",
-            "movzx {result:e}, {word:x}",
-            "dec {result:e}",
-            "cmp {result:e}, {capacity:e}",
-            "jae 8b",
-            "mov {result}, qword ptr [{magazine} + 8*{result:r} + {slots}]",
+            begun!(),
+            // One less of no blocks, or of a closed magazine's, is negative in 16 bits.
+            "dec {result:x}",
+            "js 8b",
+            "mov {result}, qword ptr [{magazine} + 8*{result:r} + {SLOTS}]",
             "add {word}, 0xffff",
             "mov qword ptr [{magazine}], {word}",
             "5:",
             "9:",
-            area = in(reg) area,
-            address = in(reg) place.address,
-            capacity = in(reg) place.capacity,
+            magazines = in(reg) magazines,
+            key = in(reg) usize::from(key.0),
+            area = out(reg) _,
             magazine = out(reg) _,
             word = out(reg) _,
             result = out(reg) result,
-            cs = const RSEQ_CS_OFFSET,
-            cpu = const CPU_ID_OFFSET,
-            stride = const STRIDE_SHIFT,
-            slots = const HEADER_BYTES,
+            AREA = const AREA_OFFSET,
+            LIMIT = const LIMIT_OFFSET,
+            ADDRESSES = const ADDRESSES_OFFSET,
+            CS = const RSEQ_CS_OFFSET,
+            CPU = const CPU_ID_OFFSET,
+            STRIDE = const STRIDE_SHIFT,
+            SLOTS = const HEADER_BYTES,
             options(nostack),
         );
     }
@@ -147,38 +217,34 @@ pub(crate) unsafe fn pop(area: isize, place: Place) -> Result<usize, Refused> {
 /// # Safety
 /// As [`pop`]; the caller owns the block and gives it up if this succeeds.
 #[inline(always)]
-pub(crate) unsafe fn push(area: isize, place: Place, block: usize) -> Result<(), Refused> {
+pub(crate) unsafe fn push(magazines: &Magazines, key: Key, block: usize) -> Result<(), Refused> {
     let result: u32;
     // SAFETY: as above; a slot above `blocks` means nothing to anybody.
     unsafe {
         asm!(
-            described!(),
-            "lea {magazine}, [rip + 3b]",
-            "mov qword ptr fs:[{area} + {cs}], {magazine}",
-            "4:",
-            "mov {magazine:e}, dword ptr fs:[{area} + {cpu}]",
-            "shl {magazine}, {stride}",
-            "add {magazine}, {address}",
-            "mov {word}, qword ptr [{magazine}]",
-            "movzx {result:e}, {word:x}",
-            "cmp {result:e}, {capacity:e}",
+            begun!(),
+            "cmp {result:e}, dword ptr [{magazines} + 4*{key} + {CAPACITIES}]",
             "jae 8b",
-            "mov qword ptr [{magazine} + 8*{result:r} + {slots}], {block}",
+            "mov qword ptr [{magazine} + 8*{result:r} + {SLOTS}], {block}",
             "inc {word}",
             "mov qword ptr [{magazine}], {word}",
             "5:",
             "9:",
-            area = in(reg) area,
-            address = in(reg) place.address,
-            capacity = in(reg) place.capacity,
+            magazines = in(reg) magazines,
+            key = in(reg) usize::from(key.0),
             block = in(reg) block,
+            area = out(reg) _,
             magazine = out(reg) _,
             word = out(reg) _,
             result = out(reg) result,
-            cs = const RSEQ_CS_OFFSET,
-            cpu = const CPU_ID_OFFSET,
-            stride = const STRIDE_SHIFT,
-            slots = const HEADER_BYTES,
+            AREA = const AREA_OFFSET,
+            LIMIT = const LIMIT_OFFSET,
+            CAPACITIES = const CAPACITIES_OFFSET,
+            ADDRESSES = const ADDRESSES_OFFSET,
+            CS = const RSEQ_CS_OFFSET,
+            CPU = const CPU_ID_OFFSET,
+            STRIDE = const STRIDE_SHIFT,
+            SLOTS = const HEADER_BYTES,
             options(nostack),
         );
     }
@@ -190,46 +256,42 @@ pub(crate) unsafe fn push(area: isize, place: Place, block: usize) -> Result<(),
 /// # Safety
 /// As [`pop`].
 pub(crate) unsafe fn pop_batch(
-    area: isize,
-    place: Place,
+    magazines: &Magazines,
+    key: Key,
     out: &mut [usize],
 ) -> Result<(), Refused> {
     let result: u32;
     // SAFETY: as `pop`; an aborted copy leaves `out` in any state, and the caller does not look at it then.
     unsafe {
         asm!(
-            described!(),
-            "lea {magazine}, [rip + 3b]",
-            "mov qword ptr fs:[{area} + {cs}], {magazine}",
-            "4:",
-            "mov {magazine:e}, dword ptr fs:[{area} + {cpu}]",
-            "shl {magazine}, {stride}",
-            "add {magazine}, {address}",
-            "mov {word}, qword ptr [{magazine}]",
-            "movzx {result:e}, {word:x}",
-            "cmp {result:e}, {capacity:e}",
+            begun!(),
+            "cmp {result:e}, dword ptr [{magazines} + 4*{key} + {CAPACITIES}]",
             "ja 8b",
             "sub {result:e}, ecx",
             "jb 8b",
             "sub {word}, rcx",
-            "lea rsi, [{magazine} + 8*{result:r} + {slots}]",
+            "lea rsi, [{magazine} + 8*{result:r} + {SLOTS}]",
             "rep movsq",
             "mov qword ptr [{magazine}], {word}",
             "5:",
             "9:",
-            area = in(reg) area,
-            address = in(reg) place.address,
-            capacity = in(reg) place.capacity,
+            magazines = in(reg) magazines,
+            key = in(reg) usize::from(key.0),
             inout("rcx") out.len() => _,
             inout("rdi") out.as_mut_ptr() => _,
             out("rsi") _,
+            area = out(reg) _,
             magazine = out(reg) _,
             word = out(reg) _,
             result = out(reg) result,
-            cs = const RSEQ_CS_OFFSET,
-            cpu = const CPU_ID_OFFSET,
-            stride = const STRIDE_SHIFT,
-            slots = const HEADER_BYTES,
+            AREA = const AREA_OFFSET,
+            LIMIT = const LIMIT_OFFSET,
+            CAPACITIES = const CAPACITIES_OFFSET,
+            ADDRESSES = const ADDRESSES_OFFSET,
+            CS = const RSEQ_CS_OFFSET,
+            CPU = const CPU_ID_OFFSET,
+            STRIDE = const STRIDE_SHIFT,
+            SLOTS = const HEADER_BYTES,
             options(nostack),
         );
     }
@@ -242,8 +304,8 @@ pub(crate) unsafe fn pop_batch(
 /// # Safety
 /// As [`push`], for each.
 pub(crate) unsafe fn push_batch(
-    area: isize,
-    place: Place,
+    magazines: &Magazines,
+    key: Key,
     blocks: &[usize],
     popped: u64,
 ) -> Result<(), Refused> {
@@ -251,38 +313,34 @@ pub(crate) unsafe fn push_batch(
     // SAFETY: as `push`.
     unsafe {
         asm!(
-            described!(),
-            "lea {magazine}, [rip + 3b]",
-            "mov qword ptr fs:[{area} + {cs}], {magazine}",
-            "4:",
-            "mov {magazine:e}, dword ptr fs:[{area} + {cpu}]",
-            "shl {magazine}, {stride}",
-            "add {magazine}, {address}",
-            "mov {word}, qword ptr [{magazine}]",
-            "movzx {result:e}, {word:x}",
-            "lea rdi, [{result:r} + rcx]",
-            "cmp edi, {capacity:e}",
+            begun!(),
+            "lea edi, [{result:r} + rcx]",
+            "cmp edi, dword ptr [{magazines} + 4*{key} + {CAPACITIES}]",
             "ja 8b",
             "add {word}, {change}",
-            "lea rdi, [{magazine} + 8*{result:r} + {slots}]",
+            "lea rdi, [{magazine} + 8*{result:r} + {SLOTS}]",
             "rep movsq",
             "mov qword ptr [{magazine}], {word}",
             "5:",
             "9:",
-            area = in(reg) area,
-            address = in(reg) place.address,
-            capacity = in(reg) place.capacity,
+            magazines = in(reg) magazines,
+            key = in(reg) usize::from(key.0),
             change = in(reg) blocks.len() as u64 + (popped << 16),
             inout("rcx") blocks.len() => _,
             inout("rsi") blocks.as_ptr() => _,
             out("rdi") _,
+            area = out(reg) _,
             magazine = out(reg) _,
             word = out(reg) _,
             result = out(reg) result,
-            cs = const RSEQ_CS_OFFSET,
-            cpu = const CPU_ID_OFFSET,
-            stride = const STRIDE_SHIFT,
-            slots = const HEADER_BYTES,
+            AREA = const AREA_OFFSET,
+            LIMIT = const LIMIT_OFFSET,
+            CAPACITIES = const CAPACITIES_OFFSET,
+            ADDRESSES = const ADDRESSES_OFFSET,
+            CS = const RSEQ_CS_OFFSET,
+            CPU = const CPU_ID_OFFSET,
+            STRIDE = const STRIDE_SHIFT,
+            SLOTS = const HEADER_BYTES,
             options(nostack),
         );
     }

@@ -423,8 +423,13 @@ impl<A: Atomics, const MUTANT: usize> Platform for Machine<A, MUTANT> {
     fn pause(&self) {
         A::yield_now();
     }
-    fn in_hand(&self, change: i64) {
-        self.in_hand.fetch_add(change, Ordering::Relaxed);
+    fn take_in_hand(&self) -> u32 {
+        self.in_hand.fetch_add(1, Ordering::Relaxed);
+        0
+    }
+
+    fn put_in_place(&self, _taken: u32) {
+        self.in_hand.fetch_sub(1, Ordering::Relaxed);
     }
     fn corrupted(&self, id: SuperblockId, _class: Class, block: u32, link: u32) -> ! {
         panic!(
