@@ -46,3 +46,9 @@ fn end_interval() {
     live::end_interval();
     IS_DUE.store(true, Ordering::Relaxed);
 }
+
+/// The interval ends now, and everything that is too much goes back at once.
+pub(crate) fn end_now() {
+    end_interval();
+    while live::cool_surplus() {}
+}

@@ -9,6 +9,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::AtomicU64;
 
 use crate::Core;
+use crate::decay;
 use crate::descriptor::Descriptor;
 use crate::global_alloc::{address, batch, locate};
 use crate::live::{HEAP_COUNT, Live};
@@ -20,6 +21,13 @@ use crate::platform::{
 };
 use crate::size_class::class_of;
 use crate::superblock::RetiredLists;
+
+/// Ends an interval now, and does what otherwise slow paths do by and by when its time has come (half a second to a second):
+/// gives back half of what depot and cache of large blocks have kept all the time since the last one ended, and EMPTY
+/// superblocks down to as many as were taken since the last but one.
+pub fn end_interval() {
+    decay::end_now();
+}
 
 /// A heap of the allocator of this process, to be worked on by hand.
 pub struct Study<'h> {

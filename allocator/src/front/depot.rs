@@ -64,14 +64,14 @@ pub trait Shelf {
     /// Stores blocks in the places of a batch.
     fn store(&self, batch: u32, blocks: &[usize]) {
         for (place, block) in blocks.iter().enumerate() {
-            // Relaxed: published by the Release in `put`.
+            // Relaxed: published by the Release in `finish_put`.
             self.place(batch, place).store(*block as u64, Ordering::Relaxed);
         }
     }
     /// Loads blocks from the places of a batch.
     fn load(&self, batch: u32, out: &mut [usize]) {
         for (place, block) in out.iter_mut().enumerate() {
-            // Relaxed: ordered by the Acquire in `take`.
+            // Relaxed: ordered by the Acquire in `begin_take`.
             *block = self.place(batch, place).load(Ordering::Relaxed) as usize;
         }
     }
@@ -125,21 +125,31 @@ pub fn batches<S: Shelf>(shelf: &S) -> u32 {
 /// Keeps a batch of blocks that this thread owns; whether there was room, and memory. All batches of a shelf are of one
 /// length, at most [`MAX_BATCH`].
 pub fn put<S: Shelf>(shelf: &S, blocks: &[usize]) -> bool {
+    let Some(id) = begin_put(shelf) else { return false };
+    shelf.store(id, blocks);
+    let is_kept = finish_put(shelf, id);
+    if !is_kept {
+        recycle(shelf, id);
+    }
+    is_kept
+}
+
+/// An empty batch, which this thread fills; `None` if the shelf is full, or there is no memory.
+pub fn begin_put<S: Shelf>(shelf: &S) -> Option<u32> {
+    if batches(shelf) >= shelf.most() {
+        return None;
+    }
+    // Numbers that do not fit into a head are never used, and a million others are.
+    list::pop(&Empties(shelf), shelf.empty())
+        .or_else(|| shelf.extend())
+        .filter(|id| id + 1 < 1 << INDEX_BITS)
+}
+
+/// Keeps a batch that was filled; whether there was room. If not, it is still this thread's.
+pub fn finish_put<S: Shelf>(shelf: &S, id: u32) -> bool {
     let head = shelf.full();
     // Relaxed: only the value is used.
     let mut old = Head(head.load(Ordering::Relaxed));
-    if old.count() >= shelf.most() {
-        return false;
-    }
-    let empties = Empties(shelf);
-    let Some(id) = list::pop(&empties, shelf.empty()).or_else(|| shelf.extend()) else {
-        return false;
-    };
-    if id + 1 >= 1 << INDEX_BITS {
-        // Its number does not fit into a head: it is never used, and a million others are.
-        return false;
-    }
-    shelf.store(id, blocks);
     let order = if S::FAULT == Fault::PutRelaxed { Ordering::Relaxed } else { Ordering::Release };
     while old.count() < shelf.most() || S::FAULT == Fault::BoundBefore {
         // Relaxed: as above.
@@ -147,44 +157,52 @@ pub fn put<S: Shelf>(shelf: &S, blocks: &[usize]) -> bool {
             .link(id)
             .store(old.first().map_or(0, |first| u64::from(first) + 1), Ordering::Relaxed);
         let new = old.changed_to::<S>(u64::from(id) + 1, old.count() + 1);
-        // Release: pairs with the Acquire in `take`: the batch's blocks and link, and what their former owners did to
-        // them. Failure: another put or take succeeded.
+        // Release: pairs with the Acquire in `begin_take`: the batch's blocks and link, and what their former owners did
+        // to them. Failure: another put or take succeeded.
         match head.compare_exchange(old.0, new.0, order, Ordering::Relaxed) {
             Ok(_) => return true,
             Err(found) => old = Head(found),
         }
         shelf.pause();
     }
-    list::push_chain(&empties, shelf.empty(), id, id);
     false
 }
 
 /// Takes the batch that was put last; whether there was one. This thread owns its blocks, as many as `out` is long, from
 /// then on.
 pub fn take<S: Shelf>(shelf: &S, out: &mut [usize]) -> bool {
+    let Some(id) = begin_take(shelf) else { return false };
+    if S::FAULT == Fault::FreedBeforeRead {
+        recycle(shelf, id);
+    }
+    shelf.load(id, out);
+    if S::FAULT != Fault::FreedBeforeRead {
+        recycle(shelf, id);
+    }
+    true
+}
+
+/// The batch that was put last: it and its blocks are this thread's.
+pub fn begin_take<S: Shelf>(shelf: &S) -> Option<u32> {
     let head = shelf.full();
     let order = if S::FAULT == Fault::TakeRelaxed { Ordering::Relaxed } else { Ordering::Acquire };
-    // Acquire: pairs with the Release in `put`: the link read below was written before.
+    // Acquire: pairs with the Release in `finish_put`: the link read below was written before.
     let mut old = Head(head.load(order));
-    let id = loop {
-        let Some(first) = old.first() else { return false };
+    loop {
+        let first = old.first()?;
         // Relaxed and optimistic: if the batch has left meanwhile the tag makes the compare-and-swap fail.
         let link = shelf.link(first).load(Ordering::Relaxed) & ((1 << INDEX_BITS) - 1);
         let new = old.changed_to::<S>(link, old.count().wrapping_sub(1) & MAX_BATCHES);
         // Acquire as above, for the batch taken. Failure: another put or take succeeded.
         match head.compare_exchange(old.0, new.0, order, order) {
-            Ok(_) => break first,
+            Ok(_) => return Some(first),
             Err(found) => old = Head(found),
         }
         shelf.pause();
-    };
-    let empties = Empties(shelf);
-    if S::FAULT == Fault::FreedBeforeRead {
-        list::push_chain(&empties, shelf.empty(), id, id);
     }
-    shelf.load(id, out);
-    if S::FAULT != Fault::FreedBeforeRead {
-        list::push_chain(&empties, shelf.empty(), id, id);
-    }
-    true
+}
+
+/// A batch of this thread's is empty.
+pub fn recycle<S: Shelf>(shelf: &S, id: u32) {
+    list::push_chain(&Empties(shelf), shelf.empty(), id, id);
 }

@@ -43,7 +43,7 @@ use crate::page_map::{Entry, lookup};
 use crate::platform::{Class, Platform, Request};
 use crate::size_class::{CLASS_COUNT, Key};
 
-use self::depot::MAX_BATCH;
+use self::depot::{MAX_BATCH, Shelf as _};
 use self::magazine::batch_blocks;
 use self::magazine::{Header, MAGAZINES};
 pub(crate) use self::magazine::{MagazineCounts, capacity, counts, processors};
@@ -127,40 +127,60 @@ fn from_core(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
 
 /// One block, and the rest of a batch into the magazine; `None` if there is neither batch nor memory.
 fn refill(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
-    let mut blocks = [0; MAX_BATCH];
     let in_hand = InHand::take();
-    let count = batch_blocks(class);
-    let found = if depot::take(&shelf::Of(class), &mut blocks[..count]) {
-        // Relaxed: an estimate.
-        let left = u64::from(depot::batches(&shelf::Of(class)));
-        if LEAST[class.0 as usize].load(Ordering::Relaxed) > left {
-            LEAST[class.0 as usize].store(left, Ordering::Relaxed);
-        }
-        refill_from_depot(class, &blocks[..count])
-    } else {
-        refill_from_core(class, bytes, &mut blocks)
+    let found = match depot::begin_take(&shelf::Of(class)) {
+        Some(batch) => refill_from_depot(class, batch),
+        None => refill_from_core(class, bytes),
     };
     drop(in_hand);
     found
 }
 
-fn refill_from_depot(class: Class, blocks: &[usize]) -> Option<(NonNull<u8>, bool)> {
-    let (own, rest) = blocks.split_last()?;
-    // SAFETY: as in `pop`; this thread got the blocks.
-    if unsafe { sequence::push_batch(&MAGAZINES, Key::of_class(class), rest, 1) }.is_ok() {
-        header(class, |header| header.refilled(blocks.len() as u64, 0));
-        // SAFETY: a block's address.
-        return Some((unsafe { pointer(*own) }, false));
+fn refill_from_depot(class: Class, batch: u32) -> Option<(NonNull<u8>, bool)> {
+    // Relaxed: an estimate.
+    let least = &LEAST[class.0 as usize];
+    let left = u64::from(depot::batches(&shelf::Of(class)));
+    if least.load(Ordering::Relaxed) > left {
+        least.store(left, Ordering::Relaxed);
     }
-    put_back(class, blocks);
+    let (places, rest) = (shelf::Of::places(batch), batch_blocks(class) - 1);
+    // SAFETY: as in `pop`; this thread took the batch, and all its blocks.
+    let pushed =
+        unsafe { sequence::push_batch(&MAGAZINES, Key::of_class(class), (places, rest), 1) };
+    if pushed.is_ok() {
+        // SAFETY: the last place of the batch.
+        let own = unsafe { places.wrapping_add(rest).read() };
+        depot::recycle(&shelf::Of(class), batch);
+        header(class, |header| header.refilled(rest as u64 + 1, 0));
+        // SAFETY: a block's address.
+        return Some((unsafe { pointer(own) }, false));
+    }
+    keep(class, batch);
     None
 }
 
-fn refill_from_core(
-    class: Class,
-    bytes: u32,
-    blocks: &mut [usize; MAX_BATCH],
-) -> Option<(NonNull<u8>, bool)> {
+/// Puts a filled batch into the depot, or, if that has enough, its blocks into the core.
+fn keep(class: Class, batch: u32) {
+    if depot::finish_put(&shelf::Of(class), batch) {
+        return;
+    }
+    let mut blocks = [0; MAX_BATCH];
+    let blocks = &mut blocks[..batch_blocks(class)];
+    shelf::Of(class).load(batch, blocks);
+    depot::recycle(&shelf::Of(class), batch);
+    give_to_core(class, blocks);
+}
+
+/// Gives blocks of magazines or the depot to the core.
+fn give_to_core(class: Class, blocks: &[usize]) {
+    to_core(blocks);
+    header(class, |header| header.to_core(blocks.len() as u64));
+}
+
+// Apart, since its arrays are large.
+#[inline(never)]
+fn refill_from_core(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
+    let mut blocks = [0; MAX_BATCH];
     let mut found = [Block::NOTHING; MAX_BATCH];
     let heap = CORE.platform().current_heap();
     let most = batch_blocks(class);
@@ -172,7 +192,11 @@ fn refill_from_core(
     let blocks = &blocks[..rest.len()];
     if !blocks.is_empty() {
         // SAFETY: as in `refill_from_depot`.
-        match unsafe { sequence::push_batch(&MAGAZINES, Key::of_class(class), blocks, 0) } {
+        let pushed = unsafe {
+            let blocks = (blocks.as_ptr(), blocks.len());
+            sequence::push_batch(&MAGAZINES, Key::of_class(class), blocks, 0)
+        };
+        match pushed {
             Ok(()) => {
                 let count = blocks.len() as u64;
                 header(class, |header| header.refilled(count, count));
@@ -186,45 +210,61 @@ fn refill_from_core(
 
 /// Makes room by taking a batch out of the magazine, which `block` becomes part of; whether that worked.
 fn flush(class: Class, block: NonNull<u8>) -> bool {
-    let mut blocks = [0; MAX_BATCH];
-    let count = batch_blocks(class);
-    let Some((own, rest)) = blocks[..count].split_last_mut() else { return false };
+    let Some(processor) = MAGAZINES.processor() else { return false };
+    let header = Header::of(processor, class);
     let in_hand = InHand::take();
-    let header = MAGAZINES.processor().map(|processor| Header::of(processor, class));
-    if let Some(header) = header {
-        header.taking(count as u64);
-    }
-    // SAFETY: as in `pop`.
-    let done = header.is_some()
-        && unsafe { sequence::pop_batch(&MAGAZINES, Key::of_class(class), rest) }.is_ok();
-    match header {
-        Some(header) if done => {
-            header.flushed();
-            *own = block.addr().get();
-            put_back(class, &blocks[..count]);
+    let done = match depot::begin_put(&shelf::Of(class)) {
+        Some(batch) => {
+            // SAFETY: a batch of this thread's.
+            let done = unsafe { flush_to(header, class, block, shelf::Of::places(batch)) };
+            if done {
+                keep(class, batch);
+            } else {
+                depot::recycle(&shelf::Of(class), batch);
+            }
+            done
         }
-        Some(header) => header.not_taken(count as u64),
-        None => {}
-    }
+        None => flush_to_core(header, class, block),
+    };
     drop(in_hand);
     done
 }
 
-/// A batch that left a magazine, or the depot: to the depot, or, if that has enough, to the core.
-fn put_back(class: Class, blocks: &[usize]) {
-    if !depot::put(&shelf::Of(class), blocks) {
-        let count = blocks.len() as u64;
-        to_core(blocks);
-        header(class, |header| header.to_core(count));
+// Apart, since its array is large.
+#[inline(never)]
+fn flush_to_core(header: &Header, class: Class, block: NonNull<u8>) -> bool {
+    let mut blocks = [0; MAX_BATCH];
+    // SAFETY: room for the largest batch.
+    let done = unsafe { flush_to(header, class, block, blocks.as_mut_ptr()) };
+    if done {
+        give_to_core(class, &blocks[..batch_blocks(class)]);
     }
+    done
+}
+
+/// Takes the blocks of a batch but one out of the magazine to `places`, and puts `block` behind them; whether that worked.
+///
+/// # Safety
+/// `places` has room for a batch of the class, for this thread alone.
+unsafe fn flush_to(header: &Header, class: Class, block: NonNull<u8>, places: *mut usize) -> bool {
+    let rest = batch_blocks(class) - 1;
+    header.taking(rest as u64 + 1);
+    // SAFETY: as in `pop`, and the caller's.
+    let popped = unsafe { sequence::pop_batch(&MAGAZINES, Key::of_class(class), places, rest) };
+    if popped.is_err() {
+        header.not_taken(rest as u64 + 1);
+        return false;
+    }
+    header.flushed();
+    // SAFETY: the caller's.
+    unsafe { places.wrapping_add(rest).write(block.addr().get()) };
+    true
 }
 
 /// Blocks that the core gave for a magazine that did not take them.
 fn put_back_new(class: Class, blocks: &[usize]) {
-    let count = blocks.len() as u64;
-    header(class, |header| header.got(count));
-    to_core(blocks);
-    header(class, |header| header.to_core(count));
+    header(class, |header| header.got(blocks.len() as u64));
+    give_to_core(class, blocks);
 }
 
 /// Gives blocks of the class back to their superblocks: one compare-and-swap for each run of one superblock.
@@ -279,8 +319,7 @@ fn empty_batch(class: Class) -> bool {
     let in_hand = InHand::take();
     let is_any = depot::take(&shelf::Of(class), blocks);
     if is_any {
-        to_core(blocks);
-        header(class, |header| header.to_core(blocks.len() as u64));
+        give_to_core(class, blocks);
     }
     drop(in_hand);
     is_any

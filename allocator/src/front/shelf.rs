@@ -27,6 +27,13 @@ static FULL: [AtomicU64; CLASS_COUNT] = [const { AtomicU64::new(0) }; CLASS_COUN
 /// The batches of a class.
 pub(super) struct Of(pub(super) Class);
 
+impl Of {
+    /// The places of a batch that this thread has taken, or is about to put: nobody else looks at them.
+    pub(super) fn places(batch: u32) -> *mut usize {
+        BATCHES.get(batch).blocks.as_ptr().cast_mut().cast()
+    }
+}
+
 impl Shelf for Of {
     type Word = AtomicU64;
 

@@ -251,14 +251,15 @@ pub(crate) unsafe fn push(magazines: &Magazines, key: Key, block: usize) -> Resu
     if result.cast_signed() < 0 { Err(refused(result)) } else { Ok(()) }
 }
 
-/// Takes the last `out.len()` blocks from the magazine of this processor, all or none.
+/// Takes the last `count` blocks from the magazine of this processor to `out`, all or none.
 ///
 /// # Safety
-/// As [`pop`].
+/// As [`pop`]; `out` has room for that many, for this thread alone.
 pub(crate) unsafe fn pop_batch(
     magazines: &Magazines,
     key: Key,
-    out: &mut [usize],
+    out: *mut usize,
+    count: usize,
 ) -> Result<(), Refused> {
     let result: u32;
     // SAFETY: as `pop`; an aborted copy leaves `out` in any state, and the caller does not look at it then.
@@ -277,8 +278,8 @@ pub(crate) unsafe fn pop_batch(
             "9:",
             magazines = in(reg) magazines,
             key = in(reg) usize::from(key.0),
-            inout("rcx") out.len() => _,
-            inout("rdi") out.as_mut_ptr() => _,
+            inout("rcx") count => _,
+            inout("rdi") out => _,
             out("rsi") _,
             area = out(reg) _,
             magazine = out(reg) _,
@@ -298,15 +299,15 @@ pub(crate) unsafe fn pop_batch(
     if result.cast_signed() < 0 { Err(refused(result)) } else { Ok(()) }
 }
 
-/// Puts `blocks` into the magazine of this processor, all or none, and counts `popped` pops of blocks that were never in
-/// it.
+/// Puts the `count` blocks at `blocks` into the magazine of this processor, all or none, and counts `popped` pops of blocks
+/// that were never in it.
 ///
 /// # Safety
-/// As [`push`], for each.
+/// As [`push`], for each; nobody changes what is at `blocks` meanwhile.
 pub(crate) unsafe fn push_batch(
     magazines: &Magazines,
     key: Key,
-    blocks: &[usize],
+    (blocks, count): (*const usize, usize),
     popped: u64,
 ) -> Result<(), Refused> {
     let result: u32;
@@ -325,9 +326,9 @@ pub(crate) unsafe fn push_batch(
             "9:",
             magazines = in(reg) magazines,
             key = in(reg) usize::from(key.0),
-            change = in(reg) blocks.len() as u64 + (popped << 16),
-            inout("rcx") blocks.len() => _,
-            inout("rsi") blocks.as_ptr() => _,
+            change = in(reg) count as u64 + (popped << 16),
+            inout("rcx") count => _,
+            inout("rsi") blocks => _,
             out("rdi") _,
             area = out(reg) _,
             magazine = out(reg) _,

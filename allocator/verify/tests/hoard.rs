@@ -1,5 +1,6 @@
 //! Aim: EMPTY superblocks are not hoarded in the lists of PARTIAL ones. Method: make a thousand PARTIAL superblocks, then
-//! free everything in several orders; what stays mapped and EMPTY is about the reserve. Alone in its process.
+//! free everything in several orders; what stays mapped and EMPTY after two intervals in which nobody took a superblock is
+//! about the reserve. Alone in its process.
 #![allow(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
 
 use std::alloc::{GlobalAlloc, Layout};
@@ -35,6 +36,10 @@ fn empty_superblocks_are_found() {
         for block in first.into_iter().chain(rest) {
             // SAFETY: allocated with that layout.
             unsafe { LfAlloc.dealloc(block, layout) };
+        }
+        // They were taken a moment ago, and may be again: until then they stay.
+        for _ in 0..2 {
+            lfalloc::study::end_interval();
         }
         let census = tables.take(1).unwrap();
         let kept = census.parts.empty / (64 << 10);

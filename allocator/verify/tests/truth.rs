@@ -85,8 +85,10 @@ fn every_figure_is_the_truth() {
         assert_eq!(blocks, view.live_blocks + cached + view.free_blocks + view.credit_blocks);
         live_bytes += view.live_blocks * i64::from(class_info(class).block_bytes);
     }
-    let large_bytes: usize =
-        (1..=9usize).map(|number| (number * 200_000).next_multiple_of(65_536)).sum();
+    // Eight sizes per doubling, at least a granule apart.
+    let rounded =
+        |bytes: usize| bytes.next_multiple_of((bytes.next_power_of_two() / 16).max(65_536));
+    let large_bytes: usize = (1..=9usize).map(|number| rounded(number * 200_000)).sum();
     assert_eq!(census.parts.live, live_bytes);
     assert_eq!(census.parts.large, large_bytes as i64);
     assert_eq!(census.parts.large_cached, 3 << 20);
