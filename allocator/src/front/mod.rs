@@ -40,8 +40,8 @@ use crate::live::CORE;
 use crate::os::sequence;
 pub(crate) use crate::os::sequence::Refused;
 use crate::page_map::{Entry, lookup};
-use crate::platform::{Class, Platform, Request};
-use crate::size_class::{CLASS_COUNT, Key};
+use crate::platform::{Class, Heap, Platform, Request};
+use crate::size_class::{CLASS_COUNT, Key, size_class};
 
 use self::depot::{MAX_BATCH, Shelf as _};
 use self::magazine::batch_blocks;
@@ -111,9 +111,17 @@ fn header(class: Class, with: impl Fn(&Header)) {
     }
 }
 
+/// The heap that this thread's magazines of `class` are filled from. Several processors share one, since magazines leave
+/// little for heaps to do, and each heap's ACTIVE superblock is memory that waits: two share one of classes with superblocks
+/// of 64 KiB, eight of those with superblocks of 1 MiB.
+fn heap_for(class: Class) -> Heap {
+    let Heap(heap) = CORE.platform().current_heap();
+    Heap(heap >> if size_class(class).shape.geometry.0 == 0 { 1 } else { 3 })
+}
+
 /// One block from the core.
 fn from_core(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
-    let heap = CORE.platform().current_heap();
+    let heap = heap_for(class);
     let request = Request { heap, class, bytes };
     let block = CORE.malloc(request).or_else(|| {
         // What is in magazines and the depot is free, too.
@@ -182,7 +190,7 @@ fn give_to_core(class: Class, blocks: &[usize]) {
 fn refill_from_core(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
     let mut blocks = [0; MAX_BATCH];
     let mut found = [Block::NOTHING; MAX_BATCH];
-    let heap = CORE.platform().current_heap();
+    let heap = heap_for(class);
     let most = batch_blocks(class);
     let count = CORE.malloc_batch(Request { heap, class, bytes }, &mut found[..most]);
     let (own, rest) = found[..count].split_first()?;
