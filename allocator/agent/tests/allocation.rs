@@ -111,7 +111,8 @@ impl Subscriber for Allocating {
     fn record(&self, _: &Id, _: &Record<'_>) {}
     fn record_follows_from(&self, _: &Id, _: &Id) {}
     fn event(&self, event: &Event<'_>) {
-        let mut blocks: Vec<Vec<u8>> = (0..40).map(|_| Vec::with_capacity(6000)).collect();
+        // More than magazines and depot keep, so that superblocks change their states.
+        let mut blocks: Vec<Vec<u8>> = (0..150).map(|_| Vec::with_capacity(6000)).collect();
         blocks[7].extend(format!("{event:?}").as_bytes());
         std::hint::black_box(blocks);
     }

@@ -264,7 +264,7 @@ fn counters_and_samples_are_those_of_the_allocator() {
     });
     // All but the first block of a superblock are reserved at once, when it is installed.
     let whole = class_info(class.into()).blocks_per_superblock;
-    assert_eq!((sums[0], whole), (200, 23));
+    assert_eq!((sums[0], whole), (200, 21));
     assert!(sums[1] >= 9 && sums[2] >= sums[1], "{sums:?}");
     let sample = state.samples.iter().find(|record| record.class == class).unwrap();
     let slack = u64::from(class_info(class.into()).block_bytes) - BYTES as u64;
