@@ -61,7 +61,7 @@ fn taken(detail: &SuperblockDetail) -> HashSet<u64> {
 
 #[test]
 fn a_quiet_superblock_is_shown_block_by_block() {
-    const BYTES: usize = 22_222;
+    const BYTES: usize = 55_555;
     // What other tests free stays in magazines, and is taken as far as its superblock knows.
     if !is_alone() {
         return run_alone("a_quiet_superblock_is_shown_block_by_block");
