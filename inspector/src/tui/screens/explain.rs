@@ -60,6 +60,7 @@ pub fn explain(figure: Figure) -> Explanation {
         | Figure::Tail
         | Figure::Unused
         | Figure::Metadata
+        | Figure::Front
         | Figure::Rounding
         | Figure::Resident => explain_part(figure),
         Figure::Balance
@@ -82,6 +83,17 @@ fn explain_part(figure: Figure) -> Explanation {
             "For each class: the mean slack of the requests that were sampled × its live blocks.",
             "An estimate: the sample is of allocations, not of live blocks. Without samples it is not shown; \
              of a class with a single sample the error is a whole block for each.",
+        );
+    }
+    if figure == Figure::Front {
+        return explanation(
+            "magazines",
+            "The front before the heaps: how many of the allocations that come to a magazine find a block there, how often batches \
+             are moved, how many operations were interrupted and went to the core, and how much it holds of what it may.",
+            "percent; per second; bytes",
+            "pops / (pops + refills); refills + flushes; aborts: differences over the last seconds, of all magazines. At most: 16 KiB \
+             of each class (2 to 126 blocks) for each processor that has used one, and 256 KiB (or 2 batches) of each in the depot.",
+            "Exact at rest; a refill from the depot counts as a pop as well. Agents before protocol 1.3 tell only what is cached.",
         );
     }
     let part = |title, what, how| explanation(title, what, "bytes", how, CONSISTENT);
