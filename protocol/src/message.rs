@@ -62,7 +62,7 @@ impl Kind {
     pub const HEAP_COUNTERS: Self = Self(0x010E);
     /// [`SuperblockChanges`], since 1.2.
     pub const SUPERBLOCK_CHANGES: Self = Self(0x010F);
-    /// [`Front`]; within a full state, after [`HeapCounters`]; since 1.3.
+    /// [`Front`]; within a full state, or the first with magazines, after [`HeapCounters`]; since 1.3.
     pub const FRONT: Self = Self(0x0110);
     /// [`Depots`]; within a state, after [`Front`]; since 1.3.
     pub const DEPOTS: Self = Self(0x0111);
@@ -632,7 +632,8 @@ pub struct FrontClass {
     pub depot_batches: u32,
 }
 
-/// Agent to viewer, in a full state: how the front is built. Without it there is none: the core is the allocator. Since 1.3.
+/// Agent to viewer, in a full state, or in the first update with magazines: how the front is built. Without it there is none:
+/// the core is the allocator. Since 1.3.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Front {
     /// Processors that may have magazines: all that the system may ever have.

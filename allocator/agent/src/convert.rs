@@ -56,9 +56,8 @@ pub(crate) fn counter(view: &CounterView) -> message::HeapCounter {
     }
 }
 
-/// How the front is built; `None` where there is none.
-pub(crate) fn front() -> Option<message::Front> {
-    let processors = magazine_processors();
+/// How the front is built, if there is one.
+pub(crate) fn front() -> message::Front {
     let record = |class: u16| {
         let info = front_info(class.into());
         message::FrontClass {
@@ -68,10 +67,10 @@ pub(crate) fn front() -> Option<message::Front> {
             depot_batches: info.depot_batches,
         }
     };
-    (processors > 0).then(|| message::Front {
-        processors,
+    message::Front {
+        processors: magazine_processors(),
         records: (0..CLASS_COUNT as u16).map(record).collect(),
-    })
+    }
 }
 
 /// Nothing for a class of which the depot holds nothing.

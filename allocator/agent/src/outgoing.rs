@@ -12,7 +12,7 @@ use lfalloc_protocol::message::{
     Classes, Depots, Front, Gap, HeapCounter, HeapCounters, HeapRecord, Heaps, Hello, Kind,
     LargeBlocks, LargeRecord, MAJOR, MINOR, MagazineRecord, Magazines, Refused, SizeSamples,
     StateBegin, StateEnd, SuperblockCached, SuperblockChange, SuperblockChanges, SuperblockDetail,
-    SuperblockRecord, Superblocks, TransitionRecord, Transitions, bitmap,
+    SuperblockRecord, Superblocks, TransitionRecord, Transitions, bitmap, feature,
 };
 use serde::Serialize;
 
@@ -57,8 +57,7 @@ pub(crate) struct Outgoing {
     transitions: Transitions,
     samples: SizeSamples,
     counters: HeapCounters,
-    /// `None`: there are no magazines, and nothing is said of them.
-    front: Option<Front>,
+    front: Front,
     depots: Depots,
     magazines: Magazines,
     detail: SuperblockDetail,
@@ -134,6 +133,9 @@ impl Outgoing {
     /// The agent's greeting.
     pub(crate) fn hello(&mut self, queue: &mut Queue, registry: &Registry) -> Result<(), Full> {
         self.hello.uptime_ns = registry.uptime.at(Instant::now());
+        if observe::magazine_processors() > 0 {
+            self.hello.features |= feature::MAGAZINES;
+        }
         queue.push(Kind::HELLO, &self.hello)
     }
 
@@ -201,7 +203,7 @@ impl Outgoing {
             push_chunks(queue, Kind::HEAP_COUNTERS, &mut self.counters, counters)?;
         }
 
-        if minor >= SINCE_1_3 && self.front.is_some() {
+        if minor >= SINCE_1_3 && registry.has_front() {
             self.front_frames(queue, registry, have)?;
         }
 
@@ -236,8 +238,9 @@ impl Outgoing {
         registry: &Registry,
         have: Option<u64>,
     ) -> Result<(), Full> {
-        if let (None, Some(front)) = (have, &self.front) {
-            queue.push(Kind::FRONT, front)?;
+        if registry.is_front_new(have) {
+            self.front.processors = observe::magazine_processors();
+            queue.push(Kind::FRONT, &self.front)?;
         }
         self.depots.records.clear();
         let depots = registry.tables.classes.iter().filter_map(convert::depot);
@@ -307,7 +310,7 @@ impl Outgoing {
         };
         self.detail.uptime_ns = registry.uptime.at(Instant::now());
         self.collect_transitions(registry, id);
-        if minor >= SINCE_1_3 && self.front.is_some() {
+        if minor >= SINCE_1_3 && observe::magazine_processors() > 0 {
             queue.push(Kind::SUPERBLOCK_CACHED, &self.cached)?;
         }
         queue.push(Kind::SUPERBLOCK_DETAIL, &self.detail)

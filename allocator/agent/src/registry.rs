@@ -13,7 +13,7 @@
 use std::time::{Duration, Instant};
 
 use lfalloc::observe::{
-    Backing, Census, Clock, CounterView, MagazineView, MappedVec, SuperblockView, Tables,
+    self, Backing, Census, Clock, CounterView, MagazineView, MappedVec, SuperblockView, Tables,
 };
 
 use crate::error::StartError;
@@ -131,6 +131,9 @@ pub(crate) struct Registry {
     counted: MappedVec<Counted<CounterView>>,
     /// By place in `tables.magazines`.
     magazines: MappedVec<Counted<MagazineView>>,
+    /// The first census that found a front. There is none before the first allocation, which an agent of a program that has
+    /// another allocator beside may see.
+    front_since: Option<u64>,
 }
 
 impl Registry {
@@ -147,6 +150,7 @@ impl Registry {
             seen: MappedVec::new(),
             counted: MappedVec::new(),
             magazines: MappedVec::new(),
+            front_since: None,
         })
     }
 
@@ -180,6 +184,9 @@ impl Registry {
             || !merge(&mut self.magazines, &self.tables.magazines, number)
         {
             return false;
+        }
+        if self.front_since.is_none() && observe::magazine_processors() > 0 {
+            self.front_since = Some(number);
         }
         self.census = census;
         self.number = number;
@@ -245,6 +252,16 @@ impl Registry {
     /// The same for magazines.
     pub(crate) fn magazines_since(&self, have: Option<u64>) -> impl Iterator<Item = &MagazineView> {
         since(&self.magazines, have)
+    }
+
+    /// Whether there is a front.
+    pub(crate) fn has_front(&self) -> bool {
+        self.front_since.is_some()
+    }
+
+    /// Whether a client that has state `have` has to be told how the front is built.
+    pub(crate) fn is_front_new(&self, have: Option<u64>) -> bool {
+        self.front_since.is_some_and(|since| have.is_none_or(|have| have < since))
     }
 
     /// How long ago ticks are now, in nanoseconds; 0 for ticks that never were.

@@ -151,7 +151,7 @@ impl Viewer {
                     state.counters.extend(counters.records);
                 }
                 Kind::FRONT => {
-                    assert!(state.begin.full && state.front.is_none());
+                    assert!(state.front.is_none() && state.depots.is_none());
                     state.front = Some(decode(&self.payload).unwrap());
                 }
                 Kind::DEPOTS => {
