@@ -243,7 +243,7 @@ impl Watched {
         let processors = if front.processors == 1 { "processor" } else { "processors" };
         writeln!(
             page,
-            "    magazines {} of {} for each of {} {processors}, depot {} of {}",
+            "    magazines {}, at most {} for each of {} {processors}; depot {} of {}",
             bytes(front.magazine_bytes),
             bytes(front.processor_most_bytes),
             front.processors,

@@ -110,7 +110,7 @@ fn the_front_is_told_with_its_bound() {
     let page = watched.page(true);
     let lines = "  hit rate 90.0% ever, of 90 pops  refills 10  flushes 3  aborts 1\n  \
                  cached 48.0 KiB of at most 288 KiB:\n    \
-                 magazines 16.0 KiB of 16.0 KiB for each of 2 processors, depot 32.0 KiB of 256 KiB\n";
+                 magazines 16.0 KiB, at most 16.0 KiB for each of 2 processors; depot 32.0 KiB of 256 KiB\n";
     assert!(page.contains(lines), "{page}");
     assert!(page.lines().all(|line| line.len() <= 100), "{page}");
 }

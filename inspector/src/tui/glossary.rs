@@ -162,7 +162,7 @@ const GENERAL: &[Term] = &[
         what: "A superblock that few live blocks keep from going back to the system: less than a tenth of it is in use. \
                Typical causes are caches and sessions whose entries were allocated among short-lived objects.",
         unit: "superblocks, and the bytes they hold",
-        how: "Live blocks of each superblock against the blocks it has.",
+        how: "Live blocks of each superblock against the blocks it has. Cached ones count as live, since they pin it as well.",
         exact: "Exact when the state is consistent.",
     },
     Term {
@@ -171,7 +171,7 @@ const GENERAL: &[Term] = &[
         what: "What would be free if the live blocks of a class lay in as few superblocks as possible. No allocator for C or \
                Rust can move blocks: it is a measure of what is lost, and of what a restart would give back.",
         unit: "superblocks, or bytes of them",
-        how: "Superblocks in use less live blocks divided by blocks of a superblock, rounded up.",
+        how: "Superblocks in use less live and cached blocks divided by blocks of a superblock, rounded up.",
         exact: "Exact when the state is consistent.",
     },
     Term {

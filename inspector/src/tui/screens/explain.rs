@@ -359,7 +359,7 @@ fn explain_column(column: Column) -> Explanation {
             "Pinned superblocks: less than a tenth of each is live, but something is, so that none can go back to the \
              system. Long-lived blocks among short-lived ones do this.",
             "superblocks",
-            "Superblocks of the class that are not EMPTY with 0 < live blocks < 10 % of maxcount.",
+            "Superblocks of the class that are not EMPTY with 0 < live and cached blocks < 10 % of maxcount.",
             CONSISTENT,
         ),
         Column::Savings => explanation(
@@ -367,7 +367,7 @@ fn explain_column(column: Column) -> Explanation {
             "What would be free if the live blocks of the class lay as densely as they can. Blocks cannot be moved: \
              it is a measure of what fragmentation costs.",
             "bytes of superblocks",
-            "(superblocks in use − live blocks / maxcount, rounded up) × superblock size.",
+            "(superblocks in use − live and cached blocks / maxcount, rounded up) × superblock size.",
             CONSISTENT,
         ),
         Column::Internal => explanation(
