@@ -59,7 +59,7 @@ pub struct Row {
     /// Bytes that they hold at most, with as many processors as have used them; null without, and from an agent before
     /// protocol 1.3.
     pub cached_most_bytes: Option<i64>,
-    /// Pops / (pops + refills), ever; null likewise, and before the first.
+    /// 1 − refills / pops of all magazines, ever; null likewise, and before the first.
     pub hit_fraction: Option<f64>,
     /// Whether the figures are of one instant.
     pub consistent: bool,

@@ -77,13 +77,14 @@ impl FrontFigures {
     }
 }
 
-/// The hit rate: pops / (pops + refills), of the allocations that came to a magazine those that found a block there. `None` if there
-/// were none.
+/// The hit rate: 1 − refills / pops, the share of the blocks popped for which nothing had to be fetched first. `None` if there was
+/// neither.
 ///
-/// A refill from the depot is counted as a pop as well, so this may be too high by that part of a batch which one block is.
+/// A refill from the depot pops the block it was for. One from the core does not, so this may be too low by that part of a
+/// batch which one block is; 0 where there were no more pops than refills.
 #[must_use]
 pub fn hit_fraction(pops: f64, refills: f64) -> Option<f64> {
-    (pops + refills > 0.0).then(|| pops / (pops + refills))
+    (pops + refills > 0.0).then(|| if pops > refills { 1.0 - refills / pops } else { 0.0 })
 }
 
 impl Picture {

