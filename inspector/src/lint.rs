@@ -67,7 +67,7 @@ impl Lint {
                 "the parts of a consistent state do not sum to what is mapped; told at once"
             }
             Self::PinnedSuperblocks => {
-                "superblocks under 10 % live hold at least 16 MiB and a tenth of what is mapped"
+                "superblocks under 10 % live, cached blocks included, hold at least 16 MiB and a tenth of what is mapped"
             }
             Self::IdlePartialList => {
                 "classes without an allocation for 10 s hold at least 8 MiB and a tenth of what is mapped free"
@@ -248,8 +248,10 @@ fn conditions(picture: &Picture, classes: &[Fragmentation], idle: &[bool]) -> Ve
     let total = crate::fragmentation::total(classes);
     if total.pinned_bytes >= 16 * MIB && total.pinned_bytes >= mapped / 10 {
         let worst = worst(classes, |class| class.pinned_bytes);
+        // To a superblock a cached block is live, and of which one it is is not told.
+        let cached = if parts.cached > 0 { " or cached" } else { "" };
         let evidence = format!(
-            "{} superblocks under 10% live hold {} for {} live blocks; most in blocks of {}",
+            "{} superblocks under 10% live hold {} for {} live{cached} blocks; most in blocks of {}",
             format::thousands(total.pinned),
             format::bytes(total.pinned_bytes),
             format::thousands(total.pinning_blocks.unsigned_abs()),
@@ -303,8 +305,11 @@ fn conditions(picture: &Picture, classes: &[Fragmentation], idle: &[bool]) -> Ve
         found.push((Lint::EmptyHoard, parts.empty, evidence, Vec::new()));
     }
     if parts.cached >= 8 * MIB && parts.cached >= live / 4 {
+        let most = picture.front_figures().map_or_else(String::new, |front| {
+            format!(" of at most {}", format::bytes(front.most_bytes()))
+        });
         let evidence =
-            format!("{} cached, {} live", format::bytes(parts.cached), format::bytes(live));
+            format!("{} cached{most}, {} live", format::bytes(parts.cached), format::bytes(live));
         found.push((Lint::CacheHeavy, parts.cached, evidence, Vec::new()));
     }
     found

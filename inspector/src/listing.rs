@@ -14,7 +14,7 @@ use crate::connect::{ConnectError, Connection};
 use crate::discover::Candidate;
 use crate::failure::Outcome;
 use crate::format;
-use crate::picture::Picture;
+use crate::picture::{Picture, hit_fraction};
 use crate::{process, target};
 
 /// Name and version of the JSON of `ls --json`.
@@ -54,6 +54,13 @@ pub struct Row {
     pub live_bytes: i64,
     /// EXT%, as a fraction; null without a superblock.
     pub external_fraction: Option<f64>,
+    /// Bytes in magazines and depot.
+    pub cached_bytes: i64,
+    /// Bytes that they hold at most, with as many processors as have used them; null without, and from an agent before
+    /// protocol 1.3.
+    pub cached_most_bytes: Option<i64>,
+    /// 1 − refills / pops of all magazines, ever; null likewise, and before the first.
+    pub hit_fraction: Option<f64>,
     /// Whether the figures are of one instant.
     pub consistent: bool,
     /// Version of the allocator.
@@ -130,10 +137,13 @@ impl Listing {
             writeln!(out, "nothing can be watched now; start one with `lfinspect demo`")?;
             return Ok(());
         }
-        let header = ["PID", "USER", "NAME", "UPTIME", "RSS", "MAPPED", "LIVE", "EXT%", "PROTO"];
+        let header = [
+            "PID", "USER", "NAME", "UPTIME", "RSS", "MAPPED", "LIVE", "EXT%", "CACHED", "HIT%",
+            "PROTO",
+        ];
         let mut rows = vec![header.map(str::to_owned)];
         rows.extend(self.processes.iter().map(Row::cells));
-        let widths: [usize; 9] = std::array::from_fn(|column| {
+        let widths: [usize; 11] = std::array::from_fn(|column| {
             rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
         });
         // Heads without columns below them say nothing.
@@ -174,6 +184,7 @@ impl Row {
     /// What `picture` says of the program behind `connection`.
     pub(crate) fn new(connection: &Connection, picture: &Picture) -> Self {
         let hello = connection.hello();
+        let front = picture.front_figures();
         Self {
             pid: connection.pid(),
             namespace_pid: hello.pid,
@@ -184,6 +195,10 @@ impl Row {
             mapped_bytes: picture.parts.mapped,
             live_bytes: picture.live_bytes(),
             external_fraction: picture.external_fraction(),
+            cached_bytes: picture.parts.cached,
+            cached_most_bytes: front.map(|front| front.most_bytes()),
+            hit_fraction: front
+                .and_then(|front| hit_fraction(front.pops as f64, front.refills as f64)),
             consistent: picture.end.consistent,
             allocator_version: hello.allocator_version.clone(),
             protocol: format!("{}.{}", hello.major, hello.minor),
@@ -193,7 +208,7 @@ impl Row {
 
     /// What the table shows.
     #[must_use]
-    pub fn cells(&self) -> [String; 9] {
+    pub fn cells(&self) -> [String; 11] {
         let rss = self.rss_bytes.and_then(|bytes| i64::try_from(bytes).ok());
         [
             self.pid.to_string(),
@@ -204,6 +219,8 @@ impl Row {
             format::bytes(self.mapped_bytes),
             format::bytes(self.live_bytes),
             format::percent(self.external_fraction),
+            format::bytes(self.cached_bytes),
+            format::percent(self.hit_fraction),
             self.protocol.clone(),
         ]
     }
@@ -223,8 +240,8 @@ impl Unreachable {
 }
 
 /// One line: words to the left, figures to the right.
-fn aligned(row: &[String; 9], widths: &[usize; 9]) -> String {
-    const WORDS: [usize; 3] = [1, 2, 8];
+fn aligned(row: &[String; 11], widths: &[usize; 11]) -> String {
+    const WORDS: [usize; 3] = [1, 2, 10];
     let mut line = String::new();
     for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
         if column > 0 {
@@ -259,6 +276,9 @@ mod tests {
             mapped_bytes: 1 << 20,
             live_bytes: 1 << 19,
             external_fraction: Some(0.125),
+            cached_bytes: 1 << 16,
+            cached_most_bytes: Some(1 << 20),
+            hit_fraction: Some(0.984),
             consistent: true,
             allocator_version: "0.1.0".to_owned(),
             protocol: "1.0".to_owned(),
@@ -289,9 +309,9 @@ mod tests {
         let processes = vec![row(7, "a"), row(123_456, "a_longer_name")];
         let listing = Listing { schema: SCHEMA, processes, unreachable };
         insta::assert_snapshot!(table(&listing), @r"
-           PID  USER   NAME           UPTIME  RSS    MAPPED     LIVE   EXT%  PROTO
-             7  alice  a               1m01s    -  1.00 MiB  512 KiB  12.5%  1.0
-        123456  alice  a_longer_name   1m01s    -  1.00 MiB  512 KiB  12.5%  1.0
+           PID  USER   NAME           UPTIME  RSS    MAPPED     LIVE   EXT%    CACHED   HIT%  PROTO
+             7  alice  a               1m01s    -  1.00 MiB  512 KiB  12.5%  64.0 KiB  98.4%  1.0
+        123456  alice  a_longer_name   1m01s    -  1.00 MiB  512 KiB  12.5%  64.0 KiB  98.4%  1.0
              9 silent: no answer within 1.0 s (/run/?[31m?/silent.9.sock)
         2 stale sockets (their programs have ended); `lfinspect doctor` names them
         ");

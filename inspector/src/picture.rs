@@ -19,16 +19,19 @@ use std::fmt;
 
 use lfalloc_protocol::codec::{decode, decode_changes};
 use lfalloc_protocol::message::{
-    self, ClassRecord, Classes, Gap, HeapCounter, HeapCounters, HeapRecord, Heaps, Hello, Kind,
-    LargeBlocks, LargeRecord, Parts, SizeSample, SizeSamples, StateBegin, StateEnd,
-    SuperblockChange, SuperblockDetail, SuperblockRecord, Totals, Transitions, backing, state,
+    self, ClassRecord, Classes, DepotRecord, Depots, Front, Gap, HeapCounter, HeapCounters,
+    HeapRecord, Heaps, Hello, Kind, LargeBlocks, LargeRecord, MagazineRecord, Magazines, Parts,
+    SizeSample, SizeSamples, StateBegin, StateEnd, SuperblockCached, SuperblockChange,
+    SuperblockDetail, SuperblockRecord, Totals, Transitions, backing, state,
 };
 use serde::de::DeserializeOwned;
 
 mod class;
+mod front;
 mod superblocks;
 
 pub use self::class::ClassFigures;
+pub use self::front::{FrontFigures, FrontIs, hit_fraction};
 pub use self::superblocks::{Superblock, Superblocks};
 
 /// Records one state may hold, of superblocks as of large blocks, be they told at once or by one
@@ -90,8 +93,8 @@ pub enum Applied {
     Gap(u64),
     /// The answer to a request for totals.
     Totals(Totals),
-    /// The answer to a request for one superblock.
-    Detail(SuperblockDetail),
+    /// The answer to a request for one superblock, and what of it the front holds, where that was told.
+    Detail(SuperblockDetail, Option<SuperblockCached>),
 }
 
 /// Frames of a state that has not ended.
@@ -105,6 +108,9 @@ struct Staged {
     large: Option<Vec<LargeRecord>>,
     samples: Option<Vec<SizeSample>>,
     counters: Vec<HeapCounter>,
+    front: Option<Front>,
+    depots: Option<Vec<DepotRecord>>,
+    magazines: Vec<MagazineRecord>,
 }
 
 /// What one connection has told so far.
@@ -132,6 +138,12 @@ pub struct Picture {
     pub samples: Vec<SizeSample>,
     /// Counters of every heap that was ever used, by class and heap.
     pub counters: BTreeMap<(u16, u16), HeapCounter>,
+    /// How the front is built; `None`: there is none, or the agent does not tell.
+    pub front: Option<Front>,
+    /// What the depot holds, by class number; classes of which it holds nothing are left out.
+    pub depots: Vec<DepotRecord>,
+    /// Every magazine that was ever used, by class and processor.
+    pub magazines: BTreeMap<(u16, u16), MagazineRecord>,
     /// How long the process had run when the last complete state was taken, nanoseconds.
     pub uptime_ns: u64,
     /// Complete states applied so far; 0: there is nothing to show yet.
@@ -139,6 +151,8 @@ pub struct Picture {
     /// Whether an update may be applied to what is visible.
     has_base: bool,
     staged: Option<Staged>,
+    /// Of the close look that comes next.
+    cached: Option<SuperblockCached>,
 }
 
 impl Picture {
@@ -158,9 +172,13 @@ impl Picture {
             large: BTreeMap::new(),
             samples: Vec::new(),
             counters: BTreeMap::new(),
+            front: None,
+            depots: Vec::new(),
+            magazines: BTreeMap::new(),
             states: 0,
             has_base: false,
             staged: None,
+            cached: None,
         }
     }
 
@@ -224,7 +242,30 @@ impl Picture {
                     extend_bounded(&mut staged.counters, counters.records)?;
                 }
             }
-            Kind::SUPERBLOCK_DETAIL => return Ok(Applied::Detail(message(kind, payload)?)),
+            Kind::FRONT => {
+                let front: Front = message(kind, payload)?;
+                if let Some(staged) = &mut self.staged {
+                    staged.front = Some(front);
+                }
+            }
+            Kind::DEPOTS => {
+                let depots: Depots = message(kind, payload)?;
+                if let Some(staged) = &mut self.staged {
+                    staged.depots = Some(depots.records);
+                }
+            }
+            Kind::MAGAZINES => {
+                let magazines: Magazines = message(kind, payload)?;
+                if let Some(staged) = &mut self.staged {
+                    extend_bounded(&mut staged.magazines, magazines.records)?;
+                }
+            }
+            Kind::SUPERBLOCK_CACHED => self.cached = Some(message(kind, payload)?),
+            Kind::SUPERBLOCK_DETAIL => {
+                let detail: SuperblockDetail = message(kind, payload)?;
+                let cached = self.cached.take().filter(|cached| cached.id == detail.id);
+                return Ok(Applied::Detail(detail, cached));
+            }
             Kind::STATE_END => return self.end(message(kind, payload)?),
             Kind::TRANSITIONS => return Ok(Applied::Transitions(message(kind, payload)?)),
             Kind::GAP => {
@@ -249,6 +290,9 @@ impl Picture {
             large: None,
             samples: None,
             counters: Vec::new(),
+            front: None,
+            depots: None,
+            magazines: Vec::new(),
         });
     }
 
@@ -271,6 +315,9 @@ impl Picture {
             self.classes.clear();
             self.samples.clear();
             self.counters.clear();
+            self.front = None;
+            self.depots.clear();
+            self.magazines.clear();
         }
         self.superblocks.apply(&staged.superblocks, staged.begin.uptime_ns);
         self.superblocks.change(&staged.changes);
@@ -288,6 +335,13 @@ impl Picture {
         }
         for counter in staged.counters {
             self.counters.insert((counter.class, counter.heap), counter);
+        }
+        self.front = staged.front.or_else(|| self.front.take());
+        if let Some(depots) = staged.depots {
+            self.depots = depots;
+        }
+        for magazine in staged.magazines {
+            self.magazines.insert((magazine.class, magazine.processor), magazine);
         }
         self.uptime_ns = staged.begin.uptime_ns;
         self.parts = end.parts;

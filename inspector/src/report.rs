@@ -13,8 +13,10 @@ use lfalloc_protocol::message::{
 };
 
 use crate::connect::{ANSWER_TIMEOUT, ConnectError, Connection};
-use crate::format::{attempts, bytes, duration, instant, percent, rate, signed_count, thousands};
-use crate::picture::{Applied, ClassFigures, Picture, fraction, parts_sum};
+use crate::format::{
+    attempts, bytes, count, duration, instant, percent, rate, signed_count, thousands,
+};
+use crate::picture::{Applied, ClassFigures, Picture, fraction, hit_fraction, parts_sum};
 use crate::process;
 
 /// How long a program is watched for a page: long enough for a rate.
@@ -131,6 +133,7 @@ impl Watched {
     fn write_page(&self, page: &mut String, ascii: bool) -> fmt::Result {
         self.write_header(page)?;
         self.write_parts(page, ascii)?;
+        self.write_front(page)?;
         self.write_states(page)?;
         self.write_classes(page)?;
         self.write_heaps(page)?;
@@ -214,6 +217,39 @@ impl Watched {
             None => "nothing was read yet".to_owned(),
         };
         writeln!(page, "  {:<13}{:>10}  {balance}", "sum", bytes(parts_sum(parts)))
+    }
+
+    fn write_front(&self, page: &mut String) -> fmt::Result {
+        writeln!(page, "\nMAGAZINES AND DEPOT")?;
+        let Some(front) = self.picture.front_figures() else {
+            let why = self.picture.front_is().why_not().unwrap_or("nothing was read yet");
+            return writeln!(page, "  {why}");
+        };
+        writeln!(
+            page,
+            "  hit rate {} ever, of {} pops  refills {}  flushes {}  aborts {}",
+            percent(hit_fraction(front.pops as f64, front.refills as f64)),
+            count(front.pops),
+            count(front.refills),
+            count(front.flushes),
+            count(front.aborts)
+        )?;
+        writeln!(
+            page,
+            "  cached {} of at most {}:",
+            bytes(front.bytes()),
+            bytes(front.most_bytes())
+        )?;
+        let processors = if front.processors == 1 { "processor" } else { "processors" };
+        writeln!(
+            page,
+            "    magazines {}, at most {} for each of {} {processors}; depot {} of {}",
+            bytes(front.magazine_bytes),
+            bytes(front.processor_most_bytes),
+            front.processors,
+            bytes(front.depot_bytes),
+            bytes(front.depot_most_bytes)
+        )
     }
 
     fn write_states(&self, page: &mut String) -> fmt::Result {

@@ -8,7 +8,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use color_eyre::eyre::WrapErr as _;
-use lfalloc_protocol::message::{HeapCounter, HeapRecord, LargeRecord, Parts, SizeSample, state};
+use lfalloc_protocol::message::{
+    FrontClass, HeapCounter, HeapRecord, LargeRecord, MagazineRecord, Parts, SizeSample, state,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::connect::{ANSWER_TIMEOUT, ConnectError, Connection};
@@ -36,6 +38,10 @@ pub struct Snapshot {
     pub heap_counters: Vec<Counters>,
     #[serde(default)]
     pub size_samples: Vec<Samples>,
+    #[serde(default)]
+    pub front: Option<Front>,
+    #[serde(default)]
+    pub magazines: Vec<Magazine>,
     pub superblocks: Vec<Superblock>,
     pub large: Vec<Large>,
     pub transitions: Transitions,
@@ -132,6 +138,42 @@ pub struct Samples {
     pub slack_squares: u64,
 }
 
+/// How the front is built, and what it holds at most.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented key by key in SNAPSHOT.md")]
+pub struct Front {
+    pub processors: u32,
+    pub processors_in_use: u32,
+    pub bytes: i64,
+    pub most_bytes: i64,
+    pub classes: Vec<FrontOfClass>,
+}
+
+/// The front of one class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented key by key in SNAPSHOT.md")]
+pub struct FrontOfClass {
+    pub class: u16,
+    pub capacity: u16,
+    pub batch: u16,
+    pub depot_batches: u32,
+    pub depot_most: u32,
+}
+
+/// The magazine of one processor and class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "documented key by key in SNAPSHOT.md")]
+pub struct Magazine {
+    pub class: u16,
+    pub processor: u16,
+    pub blocks: u16,
+    pub pops: u64,
+    pub pushes: u64,
+    pub refills: u64,
+    pub flushes: u64,
+    pub aborts: u64,
+}
+
 /// One superblock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "documented key by key in SNAPSHOT.md")]
@@ -179,6 +221,8 @@ impl Snapshot {
             heaps: picture.heaps.iter().copied().map(Heap::from).collect(),
             heap_counters: picture.counters.values().copied().map(Counters::from).collect(),
             size_samples: picture.samples.iter().copied().map(Samples::from).collect(),
+            front: Front::of(picture),
+            magazines: picture.magazines.values().copied().map(Magazine::from).collect(),
             superblocks: picture
                 .superblocks
                 .iter()
@@ -286,6 +330,35 @@ impl Process {
             allocator_version: picture.hello.allocator_version.clone(),
             protocol: format!("{}.{}", picture.hello.major, picture.hello.minor),
         }
+    }
+}
+
+impl Front {
+    /// That of `picture`, if anything is told of one.
+    fn of(picture: &Picture) -> Option<Self> {
+        let (front, figures) = (picture.front.as_ref()?, picture.front_figures()?);
+        let of_class = |record: &FrontClass| FrontOfClass {
+            class: record.class,
+            capacity: record.capacity,
+            batch: record.batch,
+            depot_batches: picture.depot_batches(record.class),
+            depot_most: record.depot_batches,
+        };
+        Some(Self {
+            processors: front.processors,
+            processors_in_use: figures.processors,
+            bytes: figures.bytes(),
+            most_bytes: figures.most_bytes(),
+            classes: front.records.iter().map(of_class).collect(),
+        })
+    }
+}
+
+impl From<MagazineRecord> for Magazine {
+    fn from(record: MagazineRecord) -> Self {
+        let MagazineRecord { class, processor, blocks, pops, pushes, refills, flushes, aborts } =
+            record;
+        Self { class, processor, blocks, pops, pushes, refills, flushes, aborts }
     }
 }
 

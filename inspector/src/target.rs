@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(
             failure.to_string(),
             format!(
-                "pid 4121 runs lfalloc 0.9.1 (protocol 2.0); this lfinspect {} speaks 1.2: \
+                "pid 4121 runs lfalloc 0.9.1 (protocol 2.0); this lfinspect {} speaks 1.3: \
                  install lfinspect 0.9.1",
                 env!("CARGO_PKG_VERSION")
             )

@@ -137,7 +137,7 @@ fn an_unknown_program_is_named() {
 fn another_version_is_named_together_with_ours() {
     let folder = tempfile::tempdir().unwrap();
     let pid = own_pid();
-    let ours = format!("this lfinspect {} speaks 1.2: install", env!("CARGO_PKG_VERSION"));
+    let ours = format!("this lfinspect {} speaks 1.3: install", env!("CARGO_PKG_VERSION"));
     fake::start(folder.path(), "refusing", Manner::RefuseVersion);
     let line = failure_of(folder.path(), &["top", "refusing"]);
     assert!(line.contains("(protocol 2.0)") && line.contains(&ours), "{line}");
@@ -174,7 +174,7 @@ fn ls_shows_figures_and_reasons() {
     drop(UnixListener::bind(folder.path().join("stale.4000001.sock")).unwrap());
     let table = stdout_of(folder.path(), &["ls"]);
     let row = table.lines().find(|line| line.contains("served")).unwrap();
-    for cell in [&own_pid(), "1m01s", "1.07 MiB", "1.03 MiB", "50.0%", "1.2"] {
+    for cell in [&own_pid(), "1m01s", "1.07 MiB", "1.03 MiB", "50.0%", "1.3"] {
         assert!(row.split("  ").any(|word| word.trim() == cell), "{cell}: {row}");
     }
     assert!(table.contains("silent: no answer within 1.0 s"), "{table}");

@@ -67,7 +67,7 @@ fn a_running_program_is_listed_and_its_end_removes_it() {
     };
     let row = find(folder.path());
     assert_eq!(row["name"], "lfalloc-demo");
-    assert_eq!(row["protocol"], "1.2");
+    assert_eq!(row["protocol"], "1.3");
     assert!(integer(&row["mapped_bytes"]) > 0);
     assert!(integer(&row["rss_bytes"]) > 0);
     // Also by somebody who looks in other directories.

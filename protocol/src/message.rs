@@ -8,12 +8,18 @@
 
 use serde::{Deserialize, Serialize};
 
+mod front;
+
+pub use self::front::{
+    DepotRecord, Depots, Front, FrontClass, MagazineRecord, Magazines, SuperblockCached,
+};
+
 /// First field of both greetings: the bytes `LFAL` read as a little-endian number.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"LFAL");
 /// Another major version is refused.
 pub const MAJOR: u16 = 1;
 /// A newer minor version only adds message kinds.
-pub const MINOR: u16 = 2;
+pub const MINOR: u16 = 3;
 
 /// What a frame holds; the number stands outside the payload so that unknown kinds can be skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +68,14 @@ impl Kind {
     pub const HEAP_COUNTERS: Self = Self(0x010E);
     /// [`SuperblockChanges`], since 1.2.
     pub const SUPERBLOCK_CHANGES: Self = Self(0x010F);
+    /// [`Front`]; within a full state, or the first with magazines, after [`HeapCounters`]; since 1.3.
+    pub const FRONT: Self = Self(0x0110);
+    /// [`Depots`]; within a state, after [`Front`]; since 1.3.
+    pub const DEPOTS: Self = Self(0x0111);
+    /// [`Magazines`]; within a state, after [`Depots`]; since 1.3.
+    pub const MAGAZINES: Self = Self(0x0112);
+    /// [`SuperblockCached`], directly before [`SuperblockDetail`]; since 1.3.
+    pub const SUPERBLOCK_CACHED: Self = Self(0x0113);
 }
 
 /// Viewer to agent: who is asking. The agent answers with [`Hello`] or [`Refused`].

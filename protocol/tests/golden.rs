@@ -406,6 +406,60 @@ fn superblock_changes() {
 }
 
 #[test]
+fn front() {
+    assert_golden(
+        Kind::FRONT,
+        &Front {
+            processors: 0x0102_0304,
+            records: vec![FrontClass {
+                class: 7,
+                capacity: 0x7E,
+                batch: 0x3F,
+                depot_batches: 0x0506_0708,
+            }],
+        },
+        "1600000010010000 \
+         04030201010000000000000007007e003f0008070605",
+    );
+    assert_golden(
+        Kind::DEPOTS,
+        &Depots { records: vec![DepotRecord { class: 7, batches: 0x0102_0304 }] },
+        "0e00000011010000 \
+         0100000000000000070004030201",
+    );
+    assert_golden(
+        Kind::MAGAZINES,
+        &Magazines {
+            records: vec![MagazineRecord {
+                class: 7,
+                processor: 2,
+                blocks: 0x401,
+                pops: 0x402,
+                pushes: 0x403,
+                refills: 0x404,
+                flushes: 0x405,
+                aborts: 0x406,
+            }],
+        },
+        "3600000012010000 \
+         0100000000000000070002000104020400000000000003040000000000000404 \
+         00000000000005040000000000000604000000000000",
+    );
+    assert_golden(
+        Kind::SUPERBLOCK_CACHED,
+        &SuperblockCached {
+            id: 9,
+            cached_is: bitmap::EXACT,
+            magazines: vec![0x0102],
+            depot: vec![0x0304],
+        },
+        "2500000013010000 \
+         0900000001010000000000000002010000000000000100000000000000040300 \
+         0000000000",
+    );
+}
+
+#[test]
 fn an_anchor_has_these_fields() {
     let word = 5 | 6 << 13 | 2 << 26 | ((1 << 36) - 1) << 28;
     let fields = (anchor::avail(word), anchor::count(word), anchor::state(word), anchor::tag(word));

@@ -75,6 +75,10 @@ fn decode_as_everything(payload: &[u8]) -> usize {
         decode::<SizeSamples>(payload).is_ok(),
         decode::<HeapCounters>(payload).is_ok(),
         decode::<SuperblockChanges>(payload).is_ok(),
+        decode::<Front>(payload).is_ok(),
+        decode::<Depots>(payload).is_ok(),
+        decode::<Magazines>(payload).is_ok(),
+        decode::<SuperblockCached>(payload).is_ok(),
     ]
     .into_iter()
     .filter(|ok| *ok)
@@ -134,6 +138,38 @@ prop_compose! {
     fn counter()(numbers in any::<(u16, u16, u64, u64, u64, u64)>()) -> HeapCounter {
         let (class, heap, allocations, frees, refills, ran_dry) = numbers;
         HeapCounter { class, heap, allocations, frees, refills, ran_dry }
+    }
+}
+
+prop_compose! {
+    fn front()(
+        processors in any::<u32>(),
+        table in vec(any::<(u16, u16, u16, u32)>(), 0..100),
+    ) -> Front {
+        let record = |(class, capacity, batch, depot_batches)| {
+            FrontClass { class, capacity, batch, depot_batches }
+        };
+        Front { processors, records: table.into_iter().map(record).collect() }
+    }
+}
+
+prop_compose! {
+    fn magazine()(
+        numbers in any::<(u16, u16, u16, u64, u64, u64, u64, u64)>(),
+    ) -> MagazineRecord {
+        let (class, processor, blocks, pops, pushes, refills, flushes, aborts) = numbers;
+        MagazineRecord { class, processor, blocks, pops, pushes, refills, flushes, aborts }
+    }
+}
+
+prop_compose! {
+    fn cached()(
+        id in any::<u32>(),
+        cached_is in any::<u8>(),
+        magazines in vec(any::<u64>(), 0..64),
+        depot in vec(any::<u64>(), 0..64),
+    ) -> SuperblockCached {
+        SuperblockCached { id, cached_is, magazines, depot }
     }
 }
 
@@ -216,6 +252,20 @@ proptest! {
         round_trip(&SuperblockRequest { id })?;
     }
 
+    #[test]
+    fn messages_since_version_1_3_come_back(
+        front in front(),
+        depots in vec(any::<(u16, u32)>(), 0..100),
+        magazines in vec(magazine(), 0..200),
+        cached in cached(),
+    ) {
+        round_trip(&front)?;
+        let record = |(class, batches)| DepotRecord { class, batches };
+        round_trip(&Depots { records: depots.into_iter().map(record).collect() })?;
+        round_trip(&Magazines { records: magazines })?;
+        round_trip(&cached)?;
+    }
+
     /// Two decoders of one message: what the one makes of bytes, whole, cut, added to or damaged, so does the other.
     #[test]
     fn changes_are_read_as_everything_else_is(
@@ -251,13 +301,17 @@ proptest! {
         hello in hello(),
         records in vec(superblock(), 0..20),
         detail in detail(),
+        magazines in vec(magazine(), 0..20),
+        cached in cached(),
         damage in vec(any::<(prop::sample::Index, u8)>(), 1..8),
     ) {
         let mut out = vec![0; 64 * 1024];
-        for message in 0..3 {
+        for message in 0..5 {
             let used = match message {
                 0 => encode_into(&hello, &mut out).unwrap(),
                 1 => encode_into(&detail, &mut out).unwrap(),
+                2 => encode_into(&Magazines { records: magazines.clone() }, &mut out).unwrap(),
+                3 => encode_into(&cached, &mut out).unwrap(),
                 _ => encode_into(&Superblocks { records: records.clone() }, &mut out).unwrap(),
             };
             for (index, byte) in &damage {

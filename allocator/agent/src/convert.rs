@@ -4,7 +4,8 @@
 //! two meet.
 
 use lfalloc::observe::{
-    Census, ClassView, CounterView, HeapView, LargeView, Parts, SuperblockView, Totals, Transition,
+    CLASS_COUNT, Census, ClassView, CounterView, HeapView, LargeView, MagazineView, Parts,
+    SuperblockView, Totals, Transition, front_info, magazine_processors,
 };
 use lfalloc_protocol::message;
 
@@ -52,6 +53,42 @@ pub(crate) fn counter(view: &CounterView) -> message::HeapCounter {
         frees: view.frees,
         refills: view.refills,
         ran_dry: view.ran_dry,
+    }
+}
+
+/// How the front is built, if there is one.
+pub(crate) fn front() -> message::Front {
+    let record = |class: u16| {
+        let info = front_info(class.into());
+        message::FrontClass {
+            class,
+            capacity: info.capacity,
+            batch: info.batch,
+            depot_batches: info.depot_batches,
+        }
+    };
+    message::Front {
+        processors: magazine_processors(),
+        records: (0..CLASS_COUNT as u16).map(record).collect(),
+    }
+}
+
+/// Nothing for a class of which the depot holds nothing.
+pub(crate) fn depot(view: &ClassView) -> Option<message::DepotRecord> {
+    let ClassView { class, depot_batches: batches, .. } = *view;
+    (batches > 0).then_some(message::DepotRecord { class, batches })
+}
+
+pub(crate) fn magazine(view: &MagazineView) -> message::MagazineRecord {
+    message::MagazineRecord {
+        class: view.class,
+        processor: view.processor,
+        blocks: view.blocks,
+        pops: view.pops,
+        pushes: view.pushes,
+        refills: view.refills,
+        flushes: view.flushes,
+        aborts: view.aborts,
     }
 }
 

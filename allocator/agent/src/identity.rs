@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use lfalloc::observe::{CLASS_COUNT, HEAPS_PER_CLASS, class_info, magazine_processors};
+use lfalloc::observe::{CLASS_COUNT, HEAPS_PER_CLASS, class_info};
 use lfalloc_protocol::message::{ClassInfo, Hello, MAGIC, MAJOR, MINOR, feature};
 
 use crate::os;
@@ -54,8 +54,8 @@ pub(crate) fn greeting(name: String) -> Hello {
                 }
             })
             .collect(),
-        features: feature::TRANSITIONS
-            | if magazine_processors() > 0 { feature::MAGAZINES } else { 0 },
+        // Whether there are magazines is found out when it is said.
+        features: feature::TRANSITIONS,
     }
 }
 

@@ -9,10 +9,10 @@ use std::time::Instant;
 use lfalloc::anchor::Anchor;
 use lfalloc::observe::{self, CLASS_COUNT, Magnifier, RING_SLOTS, Transition, TransitionCursor};
 use lfalloc_protocol::message::{
-    Classes, Gap, HeapCounter, HeapCounters, HeapRecord, Heaps, Hello, Kind, LargeBlocks,
-    LargeRecord, MAJOR, MINOR, Refused, SizeSamples, StateBegin, StateEnd, SuperblockChange,
-    SuperblockChanges, SuperblockDetail, SuperblockRecord, Superblocks, TransitionRecord,
-    Transitions, bitmap,
+    Classes, Depots, Front, Gap, HeapCounter, HeapCounters, HeapRecord, Heaps, Hello, Kind,
+    LargeBlocks, LargeRecord, MAJOR, MINOR, MagazineRecord, Magazines, Refused, SizeSamples,
+    StateBegin, StateEnd, SuperblockCached, SuperblockChange, SuperblockChanges, SuperblockDetail,
+    SuperblockRecord, Superblocks, TransitionRecord, Transitions, bitmap, feature,
 };
 use serde::Serialize;
 
@@ -36,6 +36,8 @@ const LOOKS: u32 = 4;
 pub(crate) const SINCE_1_1: u16 = 1;
 /// The first minor version whose viewers know of changes of superblocks.
 const SINCE_1_2: u16 = 2;
+/// The first minor version whose viewers know of the front.
+const SINCE_1_3: u16 = 3;
 /// Bytes kept for the sentence of a refusal; the longest has about half of it.
 const SENTENCE_BYTES: usize = 256;
 
@@ -55,7 +57,11 @@ pub(crate) struct Outgoing {
     transitions: Transitions,
     samples: SizeSamples,
     counters: HeapCounters,
+    front: Front,
+    depots: Depots,
+    magazines: Magazines,
     detail: SuperblockDetail,
+    cached: SuperblockCached,
     magnifier: Box<Magnifier>,
     ring: Box<[Transition]>,
 }
@@ -102,6 +108,9 @@ impl Outgoing {
             transitions: Transitions { missed: 0, records: Vec::with_capacity(CHUNK_RECORDS) },
             samples: SizeSamples { records: Vec::with_capacity(CLASS_COUNT) },
             counters: HeapCounters { records: Vec::with_capacity(CHUNK_RECORDS) },
+            front: convert::front(),
+            depots: Depots { records: Vec::with_capacity(CLASS_COUNT) },
+            magazines: Magazines { records: Vec::with_capacity(CHUNK_RECORDS) },
             detail: SuperblockDetail {
                 id: 0,
                 uptime_ns: 0,
@@ -109,6 +118,12 @@ impl Outgoing {
                 bitmap_is: bitmap::NONE,
                 free: Vec::with_capacity(Magnifier::MAX_WORDS),
                 transitions: Vec::with_capacity(DETAIL_TRANSITIONS),
+            },
+            cached: SuperblockCached {
+                id: 0,
+                cached_is: bitmap::NONE,
+                magazines: Vec::with_capacity(Magnifier::MAX_WORDS),
+                depot: Vec::with_capacity(Magnifier::MAX_WORDS),
             },
             magnifier: Box::default(),
             ring: vec![Transition::NOTHING; CHUNK_RECORDS].into_boxed_slice(),
@@ -118,6 +133,9 @@ impl Outgoing {
     /// The agent's greeting.
     pub(crate) fn hello(&mut self, queue: &mut Queue, registry: &Registry) -> Result<(), Full> {
         self.hello.uptime_ns = registry.uptime.at(Instant::now());
+        if observe::magazine_processors() > 0 {
+            self.hello.features |= feature::MAGAZINES;
+        }
         queue.push(Kind::HELLO, &self.hello)
     }
 
@@ -185,6 +203,10 @@ impl Outgoing {
             push_chunks(queue, Kind::HEAP_COUNTERS, &mut self.counters, counters)?;
         }
 
+        if minor >= SINCE_1_3 && registry.has_front() {
+            self.front_frames(queue, registry, have)?;
+        }
+
         let ages = registry.ages();
         let takes_changes = minor >= SINCE_1_2;
         let superblocks = registry
@@ -207,6 +229,25 @@ impl Outgoing {
             ..convert::state_end(&registry.census)
         };
         queue.push(Kind::STATE_END, &end)
+    }
+
+    /// The front's part of a state.
+    fn front_frames(
+        &mut self,
+        queue: &mut Queue,
+        registry: &Registry,
+        have: Option<u64>,
+    ) -> Result<(), Full> {
+        if registry.is_front_new(have) {
+            self.front.processors = observe::magazine_processors();
+            queue.push(Kind::FRONT, &self.front)?;
+        }
+        self.depots.records.clear();
+        let depots = registry.tables.classes.iter().filter_map(convert::depot);
+        self.depots.records.extend(depots.take(CLASS_COUNT));
+        queue.push(Kind::DEPOTS, &self.depots)?;
+        let magazines = registry.magazines_since(have).map(convert::magazine);
+        push_chunks(queue, Kind::MAGAZINES, &mut self.magazines, magazines)
     }
 
     /// The transitions since `cursor`, of which `missed` were lost already.
@@ -243,25 +284,35 @@ impl Outgoing {
         fed
     }
 
-    /// A close look at superblock `id`, with what the ring still holds of it.
+    /// A close look at superblock `id`, with what the ring still holds of it, for a viewer that speaks that minor version.
     pub(crate) fn detail(
         &mut self,
         queue: &mut Queue,
         registry: &Registry,
         id: u32,
+        minor: u16,
     ) -> Result<(), Full> {
-        self.detail.id = id;
+        (self.detail.id, self.cached.id) = (id, id);
         self.detail.free.clear();
+        self.cached.magazines.clear();
+        self.cached.depot.clear();
+        self.cached.cached_is = bitmap::NONE;
         (self.detail.record, self.detail.bitmap_is) = match self.magnifier.look_at(id, LOOKS) {
             None => (None, bitmap::NONE),
             Some(look) => {
                 self.detail.free.extend_from_slice(look.free);
+                self.cached.magazines.extend_from_slice(look.magazines);
+                self.cached.depot.extend_from_slice(look.depot);
+                self.cached.cached_is = look.cached_sight as u8;
                 let record = convert::superblock(&look.superblock, registry.ages_now());
                 (Some(record), look.sight as u8)
             }
         };
         self.detail.uptime_ns = registry.uptime.at(Instant::now());
         self.collect_transitions(registry, id);
+        if minor >= SINCE_1_3 && observe::magazine_processors() > 0 {
+            queue.push(Kind::SUPERBLOCK_CACHED, &self.cached)?;
+        }
         queue.push(Kind::SUPERBLOCK_DETAIL, &self.detail)
     }
 
@@ -335,6 +386,16 @@ impl Chunk for Heaps {
 impl Chunk for HeapCounters {
     type Record = HeapCounter;
     fn records(&mut self) -> &mut Vec<HeapCounter> {
+        &mut self.records
+    }
+    fn begin(&mut self, _first: bool) -> bool {
+        false
+    }
+}
+
+impl Chunk for Magazines {
+    type Record = MagazineRecord;
+    fn records(&mut self) -> &mut Vec<MagazineRecord> {
         &mut self.records
     }
     fn begin(&mut self, _first: bool) -> bool {

@@ -1,5 +1,5 @@
 //! The agent's side of the allocator's registry: one census for everybody who is due, and for each
-//! superblock and each heap's counters the census in which they last changed.
+//! superblock, each heap's counters and each magazine the census in which they last changed.
 //!
 //! ```text
 //!   census   1   2   3   4          a client that has census 2 gets, at census 4, the
@@ -12,7 +12,9 @@
 
 use std::time::{Duration, Instant};
 
-use lfalloc::observe::{Backing, Census, Clock, CounterView, MappedVec, SuperblockView, Tables};
+use lfalloc::observe::{
+    self, Backing, Census, Clock, CounterView, MagazineView, MappedVec, SuperblockView, Tables,
+};
 
 use crate::error::StartError;
 use crate::identity::Uptime;
@@ -82,11 +84,29 @@ impl Seen {
     }
 }
 
-/// What a heap had last counted, and in which census that was new.
+/// What a heap or a magazine had last counted, and in which census that was new.
 #[derive(Clone, Copy, Debug)]
-struct Counted {
-    view: CounterView,
+struct Counted<V> {
+    view: V,
     census: u64,
+}
+
+/// What is told where it changed: once it is in a census it is in every later one.
+trait Counter: Copy + Default + PartialEq {
+    /// What tells it apart, and what they are ordered by.
+    fn key(&self) -> (u16, u16);
+}
+
+impl Counter for CounterView {
+    fn key(&self) -> (u16, u16) {
+        (self.class, self.heap)
+    }
+}
+
+impl Counter for MagazineView {
+    fn key(&self) -> (u16, u16) {
+        (self.class, self.processor)
+    }
 }
 
 /// The newest census and the history of changes.
@@ -108,7 +128,12 @@ pub(crate) struct Registry {
     /// By place in `tables.superblocks`.
     seen: MappedVec<Seen>,
     /// By place in `tables.counters`.
-    counted: MappedVec<Counted>,
+    counted: MappedVec<Counted<CounterView>>,
+    /// By place in `tables.magazines`.
+    magazines: MappedVec<Counted<MagazineView>>,
+    /// The first census that found a front. There is none before the first allocation, which an agent of a program that has
+    /// another allocator beside may see.
+    front_since: Option<u64>,
 }
 
 impl Registry {
@@ -124,6 +149,8 @@ impl Registry {
             number: 0,
             seen: MappedVec::new(),
             counted: MappedVec::new(),
+            magazines: MappedVec::new(),
+            front_since: None,
         })
     }
 
@@ -153,8 +180,13 @@ impl Registry {
                 seen.update(view, number);
             }
         }
-        if !merge(&mut self.counted, &self.tables.counters, number) {
+        if !merge(&mut self.counted, &self.tables.counters, number)
+            || !merge(&mut self.magazines, &self.tables.magazines, number)
+        {
             return false;
+        }
+        if self.front_since.is_none() && observe::magazine_processors() > 0 {
+            self.front_since = Some(number);
         }
         self.census = census;
         self.number = number;
@@ -214,10 +246,22 @@ impl Registry {
     /// The counters that a client needs which has state `have`: those that changed since, or, if it
     /// has none, all.
     pub(crate) fn counters_since(&self, have: Option<u64>) -> impl Iterator<Item = &CounterView> {
-        self.counted
-            .iter()
-            .filter(move |counted| have.is_none_or(|have| counted.census > have))
-            .map(|counted| &counted.view)
+        since(&self.counted, have)
+    }
+
+    /// The same for magazines.
+    pub(crate) fn magazines_since(&self, have: Option<u64>) -> impl Iterator<Item = &MagazineView> {
+        since(&self.magazines, have)
+    }
+
+    /// Whether there is a front.
+    pub(crate) fn has_front(&self) -> bool {
+        self.front_since.is_some()
+    }
+
+    /// Whether a client that has state `have` has to be told how the front is built.
+    pub(crate) fn is_front_new(&self, have: Option<u64>) -> bool {
+        self.front_since.is_some_and(|since| have.is_none_or(|have| have < since))
     }
 
     /// How long ago ticks are now, in nanoseconds; 0 for ticks that never were.
@@ -228,25 +272,32 @@ impl Registry {
 
     /// Bytes mapped for all of this.
     pub(crate) fn bytes(&self) -> usize {
-        self.tables.bytes() + self.seen.bytes() + self.counted.bytes()
+        self.tables.bytes() + self.seen.bytes() + self.counted.bytes() + self.magazines.bytes()
     }
 }
 
-/// Brings `counted` up to `views`, both by class and heap: what is new or has changed is of census
+/// Those that changed after census `have`, or all.
+fn since<V>(counted: &[Counted<V>], have: Option<u64>) -> impl Iterator<Item = &V> {
+    counted
+        .iter()
+        .filter(move |counted| have.is_none_or(|have| counted.census > have))
+        .map(|counted| &counted.view)
+}
+
+/// Brings `counted` up to `views`, both in the order of their keys: what is new or has changed is of census
 /// `number`. False, and nothing is changed, when the system gives no memory.
 ///
-/// From the back and in place: a heap that was used stays so, hence no place of the new table is
-/// before that of the same heap in the old one.
-fn merge(counted: &mut MappedVec<Counted>, views: &[CounterView], number: u64) -> bool {
+/// From the back and in place: what was used stays so, hence no place of the new table is
+/// before that of the same key in the old one.
+fn merge<V: Counter>(counted: &mut MappedVec<Counted<V>>, views: &[V], number: u64) -> bool {
     let mut old = counted.len();
-    let nothing = Counted { view: CounterView::default(), census: number };
+    let nothing = Counted { view: V::default(), census: number };
     if !counted.resize(views.len(), nothing) {
         return false;
     }
     for (place, view) in views.iter().enumerate().rev() {
         let before = old.checked_sub(1).map(|last| counted[last]);
-        let known = before
-            .filter(|before| (before.view.class, before.view.heap) == (view.class, view.heap));
+        let known = before.filter(|before| before.view.key() == view.key());
         old -= usize::from(known.is_some());
         counted[place] = match known {
             Some(known) if known.view == *view => known,
@@ -278,7 +329,7 @@ mod tests {
             allocations,
             ..CounterView::default()
         };
-        let censuses = |counted: &MappedVec<Counted>| {
+        let censuses = |counted: &MappedVec<Counted<CounterView>>| {
             counted
                 .iter()
                 .map(|counted| (counted.view.class, counted.view.heap, counted.census))

@@ -261,7 +261,8 @@ impl Server {
             let Some(id) = connection.wants_superblock.take() else {
                 continue;
             };
-            if self.outgoing.detail(&mut slot.queue, &self.registry, id).is_err() {
+            if self.outgoing.detail(&mut slot.queue, &self.registry, id, connection.minor).is_err()
+            {
                 slot.close();
             }
         }

@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::{Fixture, Viewer, is_alone, run_alone, wait_until};
-use lfalloc::observe::{CLASS_COUNT, class_info};
+use lfalloc::observe::{
+    CLASS_COUNT, MagazineView, Tables, class_info, front_info, magazine_processors,
+};
 use lfalloc_protocol::decode;
 use lfalloc_protocol::message::*;
 
@@ -124,7 +126,7 @@ fn a_busy_superblock_is_never_shown_wrong() {
         }
         for _ in 0..300 {
             for &id in &ids {
-                let detail = viewer.superblock(id);
+                let (detail, cached) = viewer.superblock_and_cached(id);
                 sights[usize::from(detail.bitmap_is)] += 1;
                 // Another class may have it by now, if this one left it EMPTY.
                 let Some(record) = detail.record.filter(|record| record.class == class_of(BYTES))
@@ -136,6 +138,12 @@ fn a_busy_superblock_is_never_shown_wrong() {
                     let span = record.address..record.address + 65_536;
                     let wrong = mine.iter().find(|at| span.contains(*at) && !taken.contains(*at));
                     assert_eq!(wrong, None, "{detail:?}");
+                }
+                let Some(cached) = cached.filter(|cached| cached.cached_is == bitmap::EXACT) else {
+                    continue;
+                };
+                for bits in [&cached.magazines, &cached.depot] {
+                    assert!(marked(&detail, bits).is_disjoint(&mine), "{detail:?} {cached:?}");
                 }
             }
         }
@@ -183,6 +191,10 @@ fn looks_may_be_asked_for_ahead() {
     }
     viewer.stream.shutdown(std::net::Shutdown::Write).unwrap();
     for id in 0..300 {
+        if magazine_processors() > 0 {
+            let cached: SuperblockCached = viewer.expect(Kind::SUPERBLOCK_CACHED);
+            assert_eq!(cached.id, id);
+        }
         let detail: SuperblockDetail = viewer.expect(Kind::SUPERBLOCK_DETAIL);
         assert_eq!(detail.id, id);
         if id % 50 == 0 {
@@ -204,6 +216,7 @@ fn looks_do_not_keep_updates_away() {
     while states < 20 {
         assert!(looks < 1_000_000, "{states} states");
         match viewer.next_frame().unwrap() {
+            Kind::SUPERBLOCK_CACHED => {}
             Kind::SUPERBLOCK_DETAIL => {
                 looks += 1;
                 viewer.ask_for_superblock(0);
@@ -217,15 +230,14 @@ fn looks_do_not_keep_updates_away() {
 
 #[test]
 fn an_old_viewer_gets_no_kinds_that_it_does_not_know() {
-    for (minor, last) in [(0, Kind::GAP), (1, Kind::HEAP_COUNTERS)] {
+    for (minor, last) in [(0, Kind::GAP), (1, Kind::HEAP_COUNTERS), (2, Kind::SUPERBLOCK_CHANGES)] {
         let fixture = Fixture::start();
         let mut viewer = fixture.connect();
         viewer.send_greeting_of(MAJOR, minor);
         let hello: Hello = viewer.expect(Kind::HELLO);
         assert_eq!(hello.minor, MINOR);
-        if minor == 0 {
-            viewer.ask_for_superblock(0);
-        }
+        // One of 1.0 gets no answer; those of 1.1 and 1.2 get one without the front.
+        viewer.ask_for_superblock(0);
         viewer.subscribe(20, true);
         let (mut sequence, mut told) = (0, 0);
         while sequence < 5 {
@@ -240,7 +252,7 @@ fn an_old_viewer_gets_no_kinds_that_it_does_not_know() {
                 sequence = decode::<StateEnd>(&viewer.payload).unwrap().sequence;
             }
         }
-        assert!(told > 0, "what changed is told in whole records");
+        assert!(told > 0 || minor >= 2, "what changed is told in whole records");
     }
 }
 
@@ -272,4 +284,127 @@ fn counters_and_samples_are_those_of_the_allocator() {
     assert_eq!(sample.slack_sum, sums[1] * slack);
     assert_eq!(sample.slack_squares, sums[1] * slack * slack);
     drop(blocks);
+}
+
+/// Blocks of `detail` whose bits are set.
+fn marked(detail: &SuperblockDetail, bits: &[u64]) -> HashSet<u64> {
+    let record = detail.record.unwrap();
+    let info = class_info(record.class.into());
+    assert_eq!(bits.len(), info.blocks_per_superblock.div_ceil(64) as usize);
+    (0..info.blocks_per_superblock)
+        .filter(|&block| bits[block as usize / 64] >> (block % 64) & 1 == 1)
+        .map(|block| record.address + u64::from(block * info.block_bytes))
+        .collect()
+}
+
+/// Every block of the class is held, in a magazine, in the depot, or free, and the look says which.
+#[test]
+fn cached_blocks_are_told_from_live_ones() {
+    const BYTES: usize = 5000;
+    if !is_alone() {
+        return run_alone("cached_blocks_are_told_from_live_ones");
+    }
+    let fixture = Fixture::start();
+    let mut viewer = fixture.attach();
+    let class = class_of(BYTES);
+    // More than magazine and depot together take, of which every third stays.
+    let info = front_info(class.into());
+    let batches = info.depot_batches + 3;
+    let count = 3 * (usize::from(info.capacity) + usize::from(info.batch) * batches as usize);
+    let mut blocks = blocks_of(BYTES, count);
+    let mut number = 0;
+    blocks.retain(|_| {
+        number += 1;
+        number % 3 == 0
+    });
+    let held = addresses(&blocks);
+    let mut live = HashSet::new();
+    let state = viewer.request_state();
+    let (mut in_magazines, mut in_depot) = (HashSet::new(), HashSet::new());
+    for id in superblocks_of(&mut viewer, class) {
+        let (detail, cached) = viewer.superblock_and_cached(id);
+        assert_eq!(detail.bitmap_is, bitmap::EXACT);
+        let Some(cached) = cached else {
+            assert_eq!((magazine_processors(), state.front.is_none()), (0, true));
+            continue;
+        };
+        assert_eq!((cached.id, cached.cached_is), (id, bitmap::EXACT));
+        let taken = taken(&detail);
+        let (magazines, depot) =
+            (marked(&detail, &cached.magazines), marked(&detail, &cached.depot));
+        assert!(magazines.is_subset(&taken) && depot.is_subset(&taken), "none of them is free");
+        assert!(magazines.is_disjoint(&depot));
+        live.extend(
+            taken.iter().filter(|block| !magazines.contains(block) && !depot.contains(block)),
+        );
+        in_magazines.extend(magazines);
+        in_depot.extend(depot);
+    }
+    let Some(front) = &state.front else { return };
+    assert_eq!(live, held, "what is left is the program's");
+    let in_depots: u32 =
+        state.depots.unwrap().iter().filter(|depot| depot.class == class).map(|d| d.batches).sum();
+    let rule = front.records[usize::from(class)];
+    assert_eq!(in_depots, rule.depot_batches, "it is full");
+    assert_eq!(in_depot.len(), (in_depots * u32::from(rule.batch)) as usize);
+    let blocks_there = |record: &MagazineRecord| usize::from(record.blocks);
+    let of_class = state.magazines.iter().filter(|record| record.class == class);
+    assert_eq!(in_magazines.len(), of_class.map(blocks_there).sum());
+    assert!(!in_magazines.is_empty());
+    drop(blocks);
+}
+
+/// What the front holds and has counted is told as the allocator knows it, and adds up.
+#[test]
+fn the_front_is_told_as_it_is() {
+    if !is_alone() {
+        return run_alone("the_front_is_told_as_it_is");
+    }
+    let fixture = Fixture::start();
+    let mut viewer = fixture.attach();
+    // Nothing is freed behind these: whatever the test itself does is done before the census.
+    let mut tables = Tables::new().unwrap();
+    for bytes in [24, 700, 9000, 24, 700, 9000] {
+        drop(blocks_of(bytes, 700));
+    }
+    let features = fixture.connect().greet().features;
+    assert_eq!(features & feature::MAGAZINES != 0, magazine_processors() > 0);
+    let state = viewer.request_state();
+    if magazine_processors() == 0 {
+        assert_eq!((state.front, state.depots, state.magazines), (None, None, vec![]));
+        return;
+    }
+    let front = state.front.unwrap();
+    assert_eq!((front.processors, front.records.len()), (magazine_processors(), CLASS_COUNT));
+    for record in &front.records {
+        let info = front_info(record.class.into());
+        let told = (record.capacity, record.batch, record.depot_batches);
+        assert_eq!(told, (info.capacity, info.batch, info.depot_batches));
+    }
+    let depots = state.depots.unwrap();
+    for class in &state.classes {
+        let rule = front.records[usize::from(class.class)];
+        let batches =
+            depots.iter().find(|depot| depot.class == class.class).map_or(0, |d| d.batches);
+        assert!(batches <= rule.depot_batches);
+        let of_class = state.magazines.iter().filter(|record| record.class == class.class);
+        let blocks: i64 = of_class.map(|record| i64::from(record.blocks)).sum();
+        let in_depot = i64::from(batches) * i64::from(rule.batch);
+        assert_eq!(class.cached_blocks, blocks + in_depot, "class {}", class.class);
+    }
+    // Sizes that the test alone uses: nothing of them moves while the allocator is asked.
+    assert!(tables.take(8).is_some());
+    for bytes in [700, 9000] {
+        let class = class_of(bytes);
+        let told: Vec<_> =
+            state.magazines.iter().filter(|record| record.class == class).copied().collect();
+        let seen = tables.magazines.iter().filter(|view| view.class == class).map(|view| {
+            let MagazineView { class, processor, blocks, pops, pushes, .. } = *view;
+            let MagazineView { refills, flushes, aborts, .. } = *view;
+            MagazineRecord { class, processor, blocks, pops, pushes, refills, flushes, aborts }
+        });
+        assert_eq!(told, seen.collect::<Vec<_>>());
+        assert!(told.iter().any(|record| record.pops > 0 && record.pushes > 0));
+        assert!(told.iter().any(|record| record.refills > 0 && record.flushes > 0));
+    }
 }

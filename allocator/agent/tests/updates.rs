@@ -30,6 +30,7 @@ const DIRECTORY: &str = "LFALLOC_AGENT_TEST_WATCHED";
 struct Known {
     superblocks: BTreeMap<u32, SuperblockRecord>,
     counters: BTreeMap<(u16, u16), HeapCounter>,
+    magazines: BTreeMap<(u16, u16), MagazineRecord>,
     full_states: usize,
     updates: usize,
     records: usize,
@@ -41,6 +42,7 @@ impl Known {
         if state.begin.full {
             self.superblocks.clear();
             self.counters.clear();
+            self.magazines.clear();
             self.full_states += 1;
         } else {
             self.updates += 1;
@@ -49,9 +51,16 @@ impl Known {
                 let before = self.counters.get(&(record.class, record.heap));
                 assert_ne!(before, Some(record), "an update holds what changed");
             }
+            for record in &state.magazines {
+                let before = self.magazines.get(&(record.class, record.processor));
+                assert_ne!(before, Some(record), "an update holds what changed");
+            }
         }
         for record in state.counters {
             self.counters.insert((record.class, record.heap), record);
+        }
+        for record in state.magazines {
+            self.magazines.insert((record.class, record.processor), record);
         }
         let told: Vec<u32> = state.superblocks.iter().map(|record| record.id).collect();
         for change in state.changes {
@@ -118,6 +127,7 @@ fn updates_add_up_to_the_full_state() {
     let update = follower.state();
     assert!(!update.begin.full && update.end.consistent);
     assert_eq!((update.superblocks, update.changes, update.counters), (vec![], vec![], vec![]));
+    assert_eq!((update.front, update.magazines), (None, vec![]));
 
     let mut asker = Viewer::connect(&socket);
     asker.greet();
@@ -127,6 +137,11 @@ fn updates_add_up_to_the_full_state() {
     assert_eq!(full.samples, update.samples);
     assert_eq!(known.counters.values().copied().collect::<Vec<_>>(), full.counters);
     assert!(full.counters.len() > 50, "{}", full.counters.len());
+    assert_eq!(known.magazines.values().copied().collect::<Vec<_>>(), full.magazines);
+    assert_eq!(update.depots, full.depots);
+    if full.front.is_some() {
+        assert!(full.magazines.len() > 50, "{}", full.magazines.len());
+    }
     assert!(full.superblocks.len() > 100);
     let by_updates: Vec<_> = known.superblocks.values().map(ageless).collect();
     let at_once: Vec<_> = full.superblocks.iter().map(ageless).collect();

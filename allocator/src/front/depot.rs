@@ -122,6 +122,30 @@ pub fn batches<S: Shelf>(shelf: &S) -> u32 {
     Head(shelf.full().load(Ordering::Relaxed)).count()
 }
 
+/// The head as it is, which every put and every take changes.
+pub fn head<S: Shelf>(shelf: &S) -> u64 {
+    // Acquire: whatever is read after it is read later than it was so.
+    shelf.full().load(Ordering::Acquire)
+}
+
+/// Shows the blocks of the full batches, each of `length` blocks, as they lie there: nothing is taken. Optimistic: they are
+/// those of one instant if [`head`] is the same before and after, and may be any block that ever was in a batch if not.
+pub fn each_block<S: Shelf>(shelf: &S, length: usize, mut see: impl FnMut(usize)) {
+    // Acquire: pairs with the Release in `put`, of this batch and of those below it.
+    let head = Head(shelf.full().load(Ordering::Acquire));
+    let mut next = head.first();
+    // No more than there were: links of batches that have left may lead round in a circle.
+    for _ in 0..head.count() {
+        let Some(batch) = next else { return };
+        for place in 0..length.min(MAX_BATCH) {
+            // Relaxed and optimistic, as the link.
+            see(shelf.place(batch, place).load(Ordering::Relaxed) as usize);
+        }
+        // Whatever it is by now: batches are type-stable, and it leads to one or to none.
+        next = Head(shelf.link(batch).load(Ordering::Relaxed)).first();
+    }
+}
+
 /// Keeps a batch of blocks that this thread owns; whether there was room, and memory. All batches of a shelf are of one
 /// length, at most [`MAX_BATCH`].
 pub fn put<S: Shelf>(shelf: &S, blocks: &[usize]) -> bool {

@@ -29,6 +29,7 @@ pub mod depot;
 pub mod drain;
 mod magazine;
 mod shelf;
+pub(crate) mod view;
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};

@@ -52,6 +52,8 @@ pub struct ClassView {
     pub credit_blocks: i64,
     /// Blocks in magazines and in the depot.
     pub cached_blocks: i64,
+    /// Batches in the depot.
+    pub depot_batches: u32,
     /// Requests whose size was sampled, as in [`ClassCounters`].
     pub samples: u64,
     /// Sum over them of block size − size asked for, bytes.
@@ -393,6 +395,8 @@ impl Tables {
         for class in 0..CLASS_COUNT as u16 {
             // The front first: see there, on counting.
             let mut front = FrontCounts::of_depot(Class(class));
+            // Nothing but full batches, so far.
+            let depot_batches = front.cached / front::view::batch(Class(class)).max(1) as u64;
             for processor in 0..front::processors() {
                 let counts = front::counts(processor, Class(class));
                 if counts == MagazineCounts::default() {
@@ -429,6 +433,7 @@ impl Tables {
             let view = ClassView {
                 class,
                 cached_blocks: front.cached.cast_signed(),
+                depot_batches: depot_batches as u32,
                 allocations: sum.allocations,
                 frees: sum.frees,
                 retries: sum.retries,

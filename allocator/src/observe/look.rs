@@ -9,14 +9,23 @@
 //! The links are copied by the system ([`os::read_memory`]): the superblock may be given back at any moment, and then
 //! there is nothing to be read, but no fault either. Only links below the mark of written links are read, so that
 //! memory that was never touched stays untouched.
+//!
+//! # Cached blocks
+//!
+//! To its superblock a block in a magazine or in the depot has an owner. Which they are is found by reading the slots of every
+//! magazine of the class, and the batches of its depot, while they are in use: an address that is not that of a block of this
+//! superblock is passed over. What was read is of one instant if the front counted nothing meanwhile, no batch was on its
+//! way before or after, and the superblock stayed as it was; at rest, that is. Of a class that is in use it is a
+//! close guess, and says so.
 
 use core::sync::atomic::{Ordering, fence};
 
 use super::census::{SuperblockView, read_superblock};
-use super::{CLASS_COUNT, HEAPS_PER_CLASS};
+use super::{CLASS_COUNT, HEAPS_PER_CLASS, in_hand};
 use crate::active::Active;
 use crate::anchor::State;
 use crate::descriptor::Backing;
+use crate::front::{self, view};
 use crate::live::{CORE, Live};
 use crate::os;
 use crate::platform::{Class, Heap, Platform, SuperblockId};
@@ -64,11 +73,19 @@ pub struct Look<'m> {
     /// Where the sight is exact there are at least `count + credits` of them (all, if EMPTY); more are blocks that
     /// threads have reserved and not popped yet.
     pub free: &'m [u64],
+    /// What the bits of `magazines` and `depot` are worth: nothing without a front.
+    pub cached_sight: Sight,
+    /// Bit `i % 64` of word `i / 64` is set if block `i` is in a magazine; empty if nothing was seen.
+    pub magazines: &'m [u64],
+    /// The same for the depot.
+    pub depot: &'m [u64],
 }
 
 /// Room for a look: made once, it is enough for every superblock.
 pub struct Magnifier {
     free: [u64; MAX_BLOCKS.div_ceil(64)],
+    magazines: [u64; MAX_BLOCKS.div_ceil(64)],
+    depot: [u64; MAX_BLOCKS.div_ceil(64)],
     links: [u32; MAX_BLOCKS],
     memory: [u8; PIECE_BYTES],
 }
@@ -92,7 +109,14 @@ impl Magnifier {
     /// Room for a look.
     #[must_use]
     pub const fn new() -> Self {
-        Self { free: [0; Self::MAX_WORDS], links: [0; MAX_BLOCKS], memory: [0; PIECE_BYTES] }
+        let none = [0; Self::MAX_WORDS];
+        Self {
+            free: none,
+            magazines: none,
+            depot: none,
+            links: [0; MAX_BLOCKS],
+            memory: [0; PIECE_BYTES],
+        }
     }
 
     /// Looks at superblock `id`, at most `max_attempts` times (at least once) until it did not change meanwhile; `None`
@@ -110,11 +134,66 @@ impl Magnifier {
             }
             core::hint::spin_loop();
         };
-        let blocks = match sight {
+        let cached_sight = self.look_for_cached(&superblock, max_attempts);
+        let words = |sight| match sight {
             Sight::Nothing => 0,
-            _ => size_class(Class(superblock.class)).shape.blocks as usize,
+            _ => size_class(Class(superblock.class)).shape.blocks.div_ceil(64) as usize,
         };
-        Some(Look { superblock, sight, free: &self.free[..blocks.div_ceil(64)] })
+        let cached = words(cached_sight);
+        Some(Look {
+            superblock,
+            sight,
+            free: &self.free[..words(sight)],
+            cached_sight,
+            magazines: &self.magazines[..cached],
+            depot: &self.depot[..cached],
+        })
+    }
+
+    /// Marks the blocks of `seen` that the front holds, at most `max_attempts` times until nothing moved meanwhile.
+    fn look_for_cached(&mut self, seen: &SuperblockView, max_attempts: u32) -> Sight {
+        if front::processors() == 0 || seen.backing != Backing::Mapped {
+            return Sight::Nothing;
+        }
+        let class = Class(seen.class);
+        let row = size_class(class);
+        let place = |address: usize| {
+            let offset = (address as u64).checked_sub(seen.address)?;
+            let (block, rest) =
+                (offset / u64::from(row.block_bytes), offset % u64::from(row.block_bytes));
+            (block < u64::from(row.shape.blocks) && rest == 0).then_some(block as usize)
+        };
+        let mark = |bits: &mut [u64], address| {
+            if let Some(block) = place(address) {
+                bits[block / 64] |= 1 << (block % 64);
+            }
+        };
+        for _ in 0..max_attempts.max(1) {
+            // Before and after each stamp: see `Stamp` of the census.
+            let mut held = in_hand();
+            let before = view::stamp(class);
+            held = held.max(in_hand());
+            self.magazines.fill(0);
+            self.depot.fill(0);
+            for processor in 0..front::processors() {
+                view::each_in_magazine(processor, class, |at| mark(&mut self.magazines, at));
+            }
+            view::each_in_depot(class, |at| mark(&mut self.depot, at));
+            // Acquire: what is compared is read after the slots.
+            fence(Ordering::Acquire);
+            held = held.max(in_hand());
+            let after = view::stamp(class);
+            held = held.max(in_hand());
+            if *seen != read_with_credits(seen.id) {
+                // It cannot become again what it was when the list was read.
+                return Sight::Racing;
+            }
+            if before == after && held == 0 && seen.exact {
+                return Sight::Exact;
+            }
+            core::hint::spin_loop();
+        }
+        Sight::Racing
     }
 
     /// One look; whether another one cannot do better.

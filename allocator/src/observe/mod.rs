@@ -113,6 +113,28 @@ pub fn magazine_processors() -> u32 {
     front::processors()
 }
 
+/// How the front is built for one class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrontInfo {
+    /// Blocks that a magazine holds at most.
+    pub capacity: u16,
+    /// Blocks of a batch.
+    pub batch: u16,
+    /// Batches that the depot holds at most.
+    pub depot_batches: u32,
+}
+
+/// How the front is built for `class`, which is below [`CLASS_COUNT`], whether or not it is in use.
+#[must_use]
+pub fn front_info(class: usize) -> FrontInfo {
+    let class = Class(class as u16);
+    FrontInfo {
+        capacity: front::capacity(class) as u16,
+        batch: front::view::batch(class) as u16,
+        depot_batches: front::view::depot_most(class),
+    }
+}
+
 /// Superblocks and large blocks that some thread has taken out of their container and not put into the next one: at
 /// rest, those that threads died with.
 #[must_use]

@@ -3,15 +3,18 @@
 //! while threads churn in the same superblocks.
 #![allow(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
 
+use std::alloc::{GlobalAlloc, Layout};
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use lfalloc::LfAlloc;
 use lfalloc::observe::{
     Backing, CLASS_COUNT, Look, Magnifier, Sight, State, SuperblockView, Tables, class_info,
+    magazine_processors,
 };
 use lfalloc::study::Study;
 use lfalloc_verify::shadow::Random;
@@ -206,6 +209,84 @@ fn churn(seed: u64, size: usize, done: &AtomicBool) {
     for block in held {
         // SAFETY: allocated above, and forgotten.
         assert!(unsafe { study.free(block) });
+    }
+}
+
+/// Blocks pass through magazines and the depot, which are drained as well: whenever a look says that what it saw of them is of one
+/// instant, no block that is held is called cached, and none is in two places.
+#[test]
+fn an_exact_look_calls_no_held_block_cached() {
+    const SIZE: usize = 400;
+    let _turn = turn();
+    let layout = Layout::from_size_align(SIZE, 8).unwrap();
+    // SAFETY: the layout has a size.
+    let allocate = || NonNull::new(unsafe { LfAlloc.alloc(layout) }).unwrap();
+    // SAFETY: allocated with that layout, and forgotten.
+    let free = |block: NonNull<u8>| unsafe { LfAlloc.dealloc(block.as_ptr(), layout) };
+    let class = class_of(SIZE);
+    let all: Vec<NonNull<u8>> = (0..3000).map(|_| allocate()).collect();
+    let (held, given): (Vec<_>, Vec<_>) =
+        all.into_iter().enumerate().partition(|(number, _)| number % 3 == 0);
+    for (_, block) in given {
+        free(block);
+    }
+    let held: HashSet<usize> =
+        held.into_iter().map(|(_, block)| block.as_ptr().expose_provenance()).collect();
+    let done = AtomicBool::new(false);
+    let (mut exact, mut cached) = (0, 0);
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let done = &done;
+            scope.spawn(move || {
+                let mut random = Random::new(thread);
+                while !done.load(Ordering::Relaxed) {
+                    let count = random.below(200);
+                    let blocks: Vec<_> = (0..count).map(|_| allocate()).collect();
+                    for block in blocks {
+                        free(block);
+                    }
+                    if random.below(50) == 0 {
+                        LfAlloc.purge();
+                    }
+                    std::thread::sleep(Duration::from_micros(random.below(300)));
+                }
+            });
+        }
+        let mut magnifier = Magnifier::new();
+        let ids: Vec<u32> = superblocks_of(class).iter().map(|view| view.id).collect();
+        for _ in 0..1000 {
+            for &id in &ids {
+                let look = magnifier.look_at(id, ATTEMPTS).unwrap();
+                if look.cached_sight != Sight::Exact || look.superblock.class != class {
+                    continue;
+                }
+                exact += 1;
+                let info = class_info(class.into());
+                for block in 0..info.blocks_per_superblock {
+                    let bit = |words: &[u64]| words[block as usize / 64] >> (block % 64) & 1;
+                    let in_front = bit(look.magazines) + bit(look.depot);
+                    let address = look.superblock.address + u64::from(block * info.block_bytes);
+                    cached += in_front;
+                    assert!(in_front <= 1, "block {block} of {look:?}");
+                    if in_front == 1 {
+                        assert!(!held.contains(&(address as usize)), "block {block} of {look:?}");
+                        assert!(
+                            look.sight != Sight::Exact || bit(look.free) == 0,
+                            "block {block} of {look:?}"
+                        );
+                    }
+                }
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    if magazine_processors() > 0 {
+        assert!(exact > 0 && cached > 0, "{exact} exact looks, {cached} cached blocks");
+    } else {
+        assert_eq!(exact, 0);
+    }
+    for address in held {
+        free(NonNull::new(std::ptr::with_exposed_provenance_mut(address)).unwrap());
     }
 }
 

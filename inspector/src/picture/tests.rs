@@ -2,7 +2,7 @@
 //! clamped, so that an inconsistent state shows as one.
 
 use lfalloc_protocol::codec::{MAX_PAYLOAD_BYTES, encode_into};
-use lfalloc_protocol::message::{ClassInfo, MAGIC, MAJOR, MINOR};
+use lfalloc_protocol::message::{ClassInfo, FrontClass, MAGIC, MAJOR, MINOR, bitmap, feature};
 use serde::Serialize;
 
 use super::*;
@@ -271,4 +271,82 @@ fn nothing_mapped_has_no_shares() {
     assert_eq!(picture.external_fraction(), None);
     assert_eq!(picture.waste_fraction(), None);
     assert_eq!(picture.superblocks_by_state(), [0; 4]);
+}
+
+fn front() -> Front {
+    let class = |class| FrontClass { class, capacity: 16, batch: 8, depot_batches: 4 };
+    Front { processors: 64, records: vec![class(0), class(1)] }
+}
+
+fn magazine(class: u16, processor: u16, blocks: u16, pops: u64) -> MagazineRecord {
+    MagazineRecord { class, processor, blocks, pops, ..MagazineRecord::default() }
+}
+
+/// The shape stays until the next full state, magazines are replaced one by one, the depot is told whole.
+#[test]
+fn the_front_is_updated_record_by_record() {
+    let mut picture = picture();
+    begin(&mut picture, 1, true);
+    let _ = apply(&mut picture, Kind::FRONT, &front());
+    let depot = |batches| Depots { records: vec![DepotRecord { class: 1, batches }] };
+    let _ = apply(&mut picture, Kind::DEPOTS, &depot(3));
+    let records = vec![magazine(0, 0, 5, 10), magazine(1, 2, 6, 20)];
+    let _ = apply(&mut picture, Kind::MAGAZINES, &Magazines { records });
+    assert!(picture.front.is_none() && picture.magazines.is_empty(), "not yet");
+    let _ = end(&mut picture, 1, Parts::default());
+    let figures = picture.front_figures().expect("told");
+    assert_eq!(figures.magazine_bytes, 5 * 1024 + 6 * 4096);
+    assert_eq!((figures.depot_bytes, figures.depot_most_bytes), (3 * 8 * 4096, 32 * (1024 + 4096)));
+    assert_eq!((figures.processors, figures.processor_most_bytes), (2, 16 * (1024 + 4096)));
+    assert_eq!(figures.most_bytes(), 2 * 16 * 5120 + 32 * 5120);
+    assert_eq!((figures.pops, picture.front_is()), (30, FrontIs::Told));
+
+    begin(&mut picture, 2, false);
+    let _ = apply(&mut picture, Kind::DEPOTS, &Depots { records: vec![] });
+    let _ =
+        apply(&mut picture, Kind::MAGAZINES, &Magazines { records: vec![magazine(1, 2, 0, 26)] });
+    let _ = end(&mut picture, 2, Parts::default());
+    let figures = picture.front_figures().expect("told once, and still there");
+    assert_eq!((figures.bytes(), figures.pops), (5 * 1024, 36));
+    assert_eq!((picture.depot_batches(1), picture.magazines.len()), (0, 2));
+
+    begin(&mut picture, 3, true);
+    let _ = end(&mut picture, 3, Parts::default());
+    assert!(picture.front_figures().is_none() && picture.magazines.is_empty());
+    assert_eq!(picture.front_is(), FrontIs::Off);
+    picture.hello.features = feature::MAGAZINES;
+    picture.hello.minor = 2;
+    assert_eq!(picture.front_is(), FrontIs::NotTold);
+}
+
+/// What is cached of one superblock is not taken for that of another.
+#[test]
+fn cached_blocks_belong_to_the_look_that_follows() {
+    let mut picture = picture();
+    let detail = |id| SuperblockDetail {
+        id,
+        uptime_ns: 1,
+        record: None,
+        bitmap_is: bitmap::NONE,
+        free: vec![],
+        transitions: vec![],
+    };
+    let cached = |id| SuperblockCached { id, ..SuperblockCached::default() };
+    assert_eq!(apply(&mut picture, Kind::SUPERBLOCK_CACHED, &cached(7)), Applied::Nothing);
+    let applied = apply(&mut picture, Kind::SUPERBLOCK_DETAIL, &detail(7));
+    assert_eq!(applied, Applied::Detail(detail(7), Some(cached(7))));
+    let applied = apply(&mut picture, Kind::SUPERBLOCK_DETAIL, &detail(7));
+    assert_eq!(applied, Applied::Detail(detail(7), None), "an older agent tells nothing");
+    let _ = apply(&mut picture, Kind::SUPERBLOCK_CACHED, &cached(8));
+    let applied = apply(&mut picture, Kind::SUPERBLOCK_DETAIL, &detail(9));
+    assert_eq!(applied, Applied::Detail(detail(9), None));
+}
+
+#[test]
+fn hit_rates_are_between_nothing_and_all() {
+    assert_eq!(hit_fraction(0.0, 0.0), None);
+    assert_eq!(hit_fraction(0.0, 3.0), Some(0.0));
+    assert_eq!(hit_fraction(3.0, 3.0), Some(0.0), "a batch is one block");
+    assert_eq!(hit_fraction(4.0, 1.0), Some(0.75));
+    assert_eq!(hit_fraction(5.0, 0.0), Some(1.0));
 }

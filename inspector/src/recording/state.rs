@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use lfalloc_protocol::codec::{MAX_PAYLOAD_BYTES, encode_into};
 use lfalloc_protocol::message::{
-    Classes, HeapCounters, Heaps, Kind, LargeBlocks, SizeSamples, StateBegin, StateEnd, Superblocks,
+    Classes, Depots, HeapCounters, Heaps, Kind, LargeBlocks, Magazines, SizeSamples, StateBegin,
+    StateEnd, Superblocks,
 };
 use serde::Serialize;
 
@@ -53,6 +54,12 @@ pub fn each_frame(
     frames.chunks(Kind::HEAPS, &picture.heaps, |first, records| Heaps { first, records })?;
     let counters: Vec<_> = picture.counters.values().copied().collect();
     frames.chunks(Kind::HEAP_COUNTERS, &counters, |_, records| HeapCounters { records })?;
+    if let Some(front) = &picture.front {
+        frames.push(Kind::FRONT, front)?;
+        frames.push(Kind::DEPOTS, &Depots { records: picture.depots.clone() })?;
+        let magazines: Vec<_> = picture.magazines.values().copied().collect();
+        frames.chunks(Kind::MAGAZINES, &magazines, |_, records| Magazines { records })?;
+    }
     let superblocks: Vec<_> =
         picture.superblocks.iter().map(|superblock| superblock.record(uptime_ns)).collect();
     frames.chunks(Kind::SUPERBLOCKS, &superblocks, |_, records| Superblocks { records })?;
@@ -99,8 +106,9 @@ mod tests {
 
     #[test]
     fn a_state_comes_back() {
-        for superblocks in [0, 1, 40, 9000] {
-            let options = Synthetic { superblocks, operations: 500, ..Synthetic::default() };
+        for (superblocks, magazines) in [(0, false), (1, false), (40, true), (9000, false)] {
+            let options =
+                Synthetic { superblocks, operations: 500, magazines, ..Synthetic::default() };
             let mut source = SyntheticSource::new(options);
             let SourceEvent::Connected(hello) = source.poll(Duration::ZERO) else {
                 panic!("a greeting comes first")
@@ -133,6 +141,9 @@ mod tests {
             assert_eq!(again.samples, picture.samples);
             assert_eq!(again.heaps, picture.heaps);
             assert_eq!(again.counters, picture.counters);
+            assert_eq!(again.front.is_some(), magazines);
+            assert_eq!((&again.front, &again.depots), (&picture.front, &picture.depots));
+            assert_eq!(again.magazines, picture.magazines);
             assert_eq!(again.superblocks, picture.superblocks);
             assert_eq!(again.large, picture.large);
         }

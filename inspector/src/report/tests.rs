@@ -3,8 +3,8 @@
 
 use lfalloc_protocol::codec::encode_into;
 use lfalloc_protocol::message::{
-    ClassInfo, ClassRecord, Classes, HeapRecord, Heaps, Hello, MAGIC, MAJOR, MINOR, Parts,
-    StateBegin, StateEnd,
+    ClassInfo, ClassRecord, Classes, DepotRecord, Front, FrontClass, HeapRecord, Heaps, Hello,
+    MAGIC, MAJOR, MINOR, MagazineRecord, Parts, StateBegin, StateEnd, feature,
 };
 use serde::Serialize;
 
@@ -89,6 +89,30 @@ fn watched(consistent: bool, unused: i64) -> Watched {
 #[test]
 fn the_page_of_a_balanced_state() {
     insta::assert_snapshot!(watched(true, 4096).page(true));
+}
+
+/// Aim: hit rate, and what is cached of the stated bound. Method: two processors, one of them with a full magazine.
+#[test]
+fn the_front_is_told_with_its_bound() {
+    let mut watched = watched(true, 0);
+    assert!(watched.page(true).contains("  magazines off: the core alone\n"));
+    watched.picture.hello.features |= feature::MAGAZINES;
+    watched.picture.hello.minor = 2;
+    assert!(watched.page(true).contains("not told by agents before protocol 1.3"));
+    watched.picture.hello.minor = 3;
+    let rule = FrontClass { class: 0, capacity: 2, batch: 1, depot_batches: 32 };
+    watched.picture.front = Some(Front { processors: 64, records: vec![rule] });
+    watched.picture.depots = vec![DepotRecord { class: 0, batches: 4 }];
+    let magazine = MagazineRecord { pops: 50, refills: 5, blocks: 2, ..MagazineRecord::default() };
+    watched.picture.magazines.insert((0, 0), magazine);
+    let other = MagazineRecord { processor: 7, flushes: 3, aborts: 1, blocks: 0, ..magazine };
+    watched.picture.magazines.insert((0, 7), other);
+    let page = watched.page(true);
+    let lines = "  hit rate 90.0% ever, of 100 pops  refills 10  flushes 3  aborts 1\n  \
+                 cached 48.0 KiB of at most 288 KiB:\n    \
+                 magazines 16.0 KiB, at most 16.0 KiB for each of 2 processors; depot 32.0 KiB of 256 KiB\n";
+    assert!(page.contains(lines), "{page}");
+    assert!(page.lines().all(|line| line.len() <= 100), "{page}");
 }
 
 #[test]

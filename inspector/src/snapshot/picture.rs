@@ -1,12 +1,14 @@
 //! The picture that a snapshot was written of, so that one computation serves both.
 
 use lfalloc_protocol::message::{
-    ClassInfo, ClassRecord, HeapCounter, HeapRecord, Hello, LargeRecord, MAGIC, MAJOR, MINOR,
-    Parts, SizeSample, StateEnd, SuperblockRecord, backing, state,
+    ClassInfo, ClassRecord, DepotRecord, Front, FrontClass, HeapCounter, HeapRecord, Hello,
+    LargeRecord, MAGIC, MAJOR, MINOR, MagazineRecord, Parts, SizeSample, StateEnd,
+    SuperblockRecord, backing, feature, state,
 };
 
 use super::{
-    Class, Counters, Heap, Large, Process, Samples, Snapshot, Superblock, Totals, Transitions,
+    Class, Counters, FrontOfClass, Heap, Large, Magazine, Process, Samples, Snapshot, Superblock,
+    Totals, Transitions,
 };
 use crate::picture::Picture;
 
@@ -26,6 +28,16 @@ impl Snapshot {
         picture.counters =
             counters.map(|counter| ((counter.class, counter.heap), counter)).collect();
         picture.samples = self.size_samples.iter().copied().map(SizeSample::from).collect();
+        if let Some(front) = &self.front {
+            picture.hello.features |= feature::MAGAZINES;
+            let records = front.classes.iter().copied().map(FrontClass::from).collect();
+            picture.front = Some(Front { processors: front.processors, records });
+            let held = front.classes.iter().filter(|class| class.depot_batches > 0);
+            picture.depots = held.copied().map(DepotRecord::from).collect();
+        }
+        let magazines = self.magazines.iter().copied().map(MagazineRecord::from);
+        picture.magazines =
+            magazines.map(|record| ((record.class, record.processor), record)).collect();
         let superblocks: Vec<_> = self.superblocks.iter().map(SuperblockRecord::from).collect();
         picture.superblocks.apply(&superblocks, picture.uptime_ns);
         let large = self.large.iter().map(LargeRecord::from);
@@ -136,6 +148,27 @@ impl From<Counters> for HeapCounter {
     }
 }
 
+impl From<FrontOfClass> for FrontClass {
+    fn from(front: FrontOfClass) -> Self {
+        let FrontOfClass { class, capacity, batch, depot_most, .. } = front;
+        Self { class, capacity, batch, depot_batches: depot_most }
+    }
+}
+
+impl From<FrontOfClass> for DepotRecord {
+    fn from(FrontOfClass { class, depot_batches: batches, .. }: FrontOfClass) -> Self {
+        Self { class, batches }
+    }
+}
+
+impl From<Magazine> for MagazineRecord {
+    fn from(magazine: Magazine) -> Self {
+        let Magazine { class, processor, blocks, pops, pushes, refills, flushes, aborts } =
+            magazine;
+        Self { class, processor, blocks, pops, pushes, refills, flushes, aborts }
+    }
+}
+
 impl From<Samples> for SizeSample {
     fn from(Samples { class, samples, slack_sum, slack_squares }: Samples) -> Self {
         Self { class, samples, slack_sum, slack_squares }
@@ -187,9 +220,9 @@ mod tests {
 
     #[test]
     fn a_document_comes_back() {
-        for superblocks in [0, 300] {
-            let mut source =
-                SyntheticSource::new(Synthetic { superblocks, ..Synthetic::default() });
+        for (superblocks, magazines) in [(0, false), (300, false), (300, true)] {
+            let options = Synthetic { superblocks, magazines, ..Synthetic::default() };
+            let mut source = SyntheticSource::new(options);
             let SourceEvent::Connected(hello) = source.poll(Duration::ZERO) else {
                 panic!("a greeting comes first")
             };
@@ -200,6 +233,7 @@ mod tests {
                 }
             }
             let document = Snapshot::of(&picture);
+            assert_eq!(document.front.is_some(), magazines);
             assert_eq!(Snapshot::of(&document.picture()), document);
         }
     }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 
 use lfalloc_protocol::message::{
-    ClassInfo, ClassRecord, Hello, MAGIC, MAJOR, MINOR, SuperblockRecord, backing,
+    self, ClassInfo, ClassRecord, DepotRecord, Hello, MAGIC, MAJOR, MINOR, SuperblockRecord,
+    backing,
 };
 use serde_json::Value;
 
@@ -31,6 +32,11 @@ fn snapshot() -> Snapshot {
         HeapCounter { class: 1, heap: 0, allocations: 8, frees: 1, refills: 2, ran_dry: 3 };
     picture.counters.insert((1, 0), counter);
     picture.samples = vec![SizeSample { class: 1, samples: 2, slack_sum: 10, slack_squares: 50 }];
+    let rule = FrontClass { class: 1, capacity: 126, batch: 63, depot_batches: 260 };
+    picture.front = Some(message::Front { processors: 2, records: vec![rule] });
+    picture.depots = vec![DepotRecord { class: 1, batches: 3 }];
+    let magazine = MagazineRecord { class: 1, blocks: 5, pops: 6, ..MagazineRecord::default() };
+    picture.magazines.insert((1, 0), magazine);
     let superblock = SuperblockRecord {
         id: 5,
         class: 1,
@@ -82,6 +88,9 @@ fn every_key_is_documented_and_every_documented_key_is_there() {
         ("`heaps`", &value["heaps"][0]),
         ("`heap_counters`", &value["heap_counters"][0]),
         ("`size_samples`", &value["size_samples"][0]),
+        ("`front`", &value["front"]),
+        ("`front.classes`", &value["front"]["classes"][0]),
+        ("`magazines`", &value["magazines"][0]),
         ("`superblocks`", &value["superblocks"][0]),
         ("`large`", &value["large"][0]),
         ("`transitions`", &value["transitions"]),
@@ -95,6 +104,16 @@ fn every_class_is_listed_even_an_unused_one() {
     let snapshot = snapshot();
     let classes: Vec<_> = snapshot.classes.iter().map(|c| (c.class, c.live_blocks)).collect();
     assert_eq!(classes, [(0, 0), (1, 7), (2, 0)]);
+}
+
+#[test]
+fn the_front_is_summed_up() {
+    let front = snapshot().front.unwrap();
+    // One processor has used it.
+    assert_eq!((front.processors, front.processors_in_use), (2, 1));
+    assert_eq!(front.bytes, (5 + 3 * 63) * 16);
+    assert_eq!(front.most_bytes, (126 + 260 * 63) * 16);
+    assert_eq!((front.classes[0].depot_batches, front.classes[0].depot_most), (3, 260));
 }
 
 #[test]
@@ -119,11 +138,17 @@ fn what_is_written_reads_back() {
 #[test]
 fn a_document_without_the_newer_keys_reads_back() {
     let mut value = serde_json::to_value(snapshot()).unwrap();
-    for key in ["heap_counters", "size_samples"] {
+    for key in ["heap_counters", "size_samples", "front", "magazines"] {
         assert!(value.as_object_mut().unwrap().remove(key).is_some());
     }
     let read: Snapshot = serde_json::from_value(value).unwrap();
-    let older = Snapshot { heap_counters: vec![], size_samples: vec![], ..snapshot() };
+    let older = Snapshot {
+        heap_counters: vec![],
+        size_samples: vec![],
+        front: None,
+        magazines: vec![],
+        ..snapshot()
+    };
     assert_eq!(read, older);
 }
 

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use lfalloc_protocol::message::{HeapCounter, Hello, Kind, Parts, SuperblockDetail};
+use lfalloc_protocol::message::{
+    HeapCounter, Hello, Kind, MagazineRecord, Parts, SuperblockCached, SuperblockDetail,
+};
 
 use super::edge::EdgeCounts;
 use super::events::EventLog;
@@ -21,18 +23,27 @@ const PASTS: usize = 2;
 const SETTLING_NS: u64 = 3_000_000_000;
 const SETTLING_STATES: u64 = 1;
 
+/// Blocks popped and pushed are counted modulo this.
+const POPS: i64 = 1 << 48;
+
 /// Counters of a while ago.
 #[derive(Clone, Debug)]
 struct Past {
     uptime_ns: u64,
     heaps: Arc<BTreeMap<(u16, u16), HeapCounter>>,
+    magazines: Arc<BTreeMap<(u16, u16), MagazineRecord>>,
     /// Large blocks handed out and given back.
     large: [u64; 2],
 }
 
 impl Past {
     fn then(&self) -> Then<'_> {
-        Then { uptime_ns: self.uptime_ns, heaps: &self.heaps, large: self.large }
+        Then {
+            uptime_ns: self.uptime_ns,
+            heaps: &self.heaps,
+            magazines: &self.magazines,
+            large: self.large,
+        }
     }
 }
 
@@ -40,6 +51,7 @@ impl Past {
 struct Then<'a> {
     uptime_ns: u64,
     heaps: &'a BTreeMap<(u16, u16), HeapCounter>,
+    magazines: &'a BTreeMap<(u16, u16), MagazineRecord>,
     large: [u64; 2],
 }
 
@@ -48,6 +60,7 @@ impl<'a> Then<'a> {
         Self {
             uptime_ns: picture.uptime_ns,
             heaps: &picture.counters,
+            magazines: &picture.magazines,
             large: [picture.end.large_allocations, picture.end.large_frees],
         }
     }
@@ -94,7 +107,9 @@ pub struct Data {
     pub has_superblocks: bool,
     /// The last close look at a superblock.
     pub detail: Option<SuperblockDetail>,
-    /// Counters of heaps and of large blocks a while ago, the oldest first.
+    /// What of that superblock the front holds, where that was told.
+    pub cached: Option<SuperblockCached>,
+    /// Counters of heaps, of magazines and of large blocks a while ago, the oldest first.
     past: VecDeque<Past>,
     /// Transitions seen by class.
     class_transitions: Vec<u64>,
@@ -126,6 +141,7 @@ impl Data {
             occupancy: [0; OCCUPANCY_STEPS],
             has_superblocks: true,
             detail: None,
+            cached: None,
             past: VecDeque::new(),
             mark: None,
             changed_ns: 0,
@@ -188,7 +204,9 @@ impl Data {
                 self.events.extend(&transitions);
             }
             Applied::Gap(lost) => self.lost = self.lost.saturating_add(lost),
-            Applied::Detail(detail) => self.detail = Some(detail),
+            Applied::Detail(detail, cached) => {
+                (self.detail, self.cached) = (Some(detail), cached);
+            }
             Applied::Nothing | Applied::Totals(_) => return Ok(false),
         }
         Ok(true)
@@ -212,6 +230,7 @@ impl Data {
             occupancy: self.occupancy,
             has_superblocks: self.has_superblocks,
             detail: None,
+            cached: None,
             past: self.past.clone(),
             class_transitions: self.class_transitions.clone(),
             mark: None,
@@ -244,6 +263,7 @@ impl Data {
             self.past.push_back(Past {
                 uptime_ns: picture.uptime_ns,
                 heaps: Arc::new(picture.counters.clone()),
+                magazines: Arc::new(picture.magazines.clone()),
                 large: [picture.end.large_allocations, picture.end.large_frees],
             });
         }
@@ -277,6 +297,40 @@ impl Data {
             rate(now.refills, then.refills),
             rate(now.ran_dry, then.ran_dry),
         ])
+    }
+
+    /// Pops, pushes, refills, flushes and aborts of a magazine, per second, as [`heap_rates`](Self::heap_rates).
+    #[must_use]
+    pub fn magazine_rates(
+        &self,
+        class: u16,
+        processor: u16,
+        before: Option<&Self>,
+    ) -> Option<[f64; 5]> {
+        let (past, seconds) = self.since(before)?;
+        let now = self.picture.magazines.get(&(class, processor))?;
+        let then = past.magazines.get(&(class, processor)).copied().unwrap_or_default();
+        let rate = |now: u64, then: u64| {
+            // A counter that was read while a batch was on its way may go back a little.
+            let more = now.wrapping_sub(then).cast_signed();
+            let turns = if more < -(POPS / 2) { POPS } else { 0 };
+            (more + turns) as f64 / seconds
+        };
+        Some([
+            rate(now.pops, then.pops),
+            rate(now.pushes, then.pushes),
+            rate(now.refills, then.refills),
+            rate(now.flushes, then.flushes),
+            rate(now.aborts, then.aborts),
+        ])
+    }
+
+    /// The same for all magazines together.
+    #[must_use]
+    pub fn front_rates(&self, before: Option<&Self>) -> Option<[f64; 5]> {
+        let keys = self.picture.magazines.keys();
+        let rates = keys.filter_map(|&(class, at)| self.magazine_rates(class, at, before));
+        rates.reduce(|sum, more| std::array::from_fn(|place| sum[place] + more[place]))
     }
 
     /// Large blocks handed out and given back per second, over the last one to two seconds, or since `before`.

@@ -20,6 +20,7 @@ pub enum Figure {
     Tail,
     Unused,
     Metadata,
+    Front,
     Rounding,
     Resident,
     State(u8),
@@ -130,7 +131,7 @@ const BOOKS: [Figure; 8] = [
     Figure::Term(&overview::HISTORY),
 ];
 
-const PARTS: [Figure; 13] = [
+const PARTS: [Figure; 14] = [
     Figure::Mapped,
     Figure::Resident,
     Figure::Live,
@@ -143,5 +144,6 @@ const PARTS: [Figure; 13] = [
     Figure::Tail,
     Figure::Unused,
     Figure::Metadata,
+    Figure::Front,
     Figure::Rounding,
 ];

@@ -7,7 +7,7 @@ use super::class_table::Column;
 use super::edge::Edge;
 use super::figure::{Figure, Pane};
 use super::screens::explain::{Explanation, explain};
-use super::screens::{heaps, large, lints, map, overview, stream};
+use super::screens::{heaps, large, lints, magazines, map, overview, stream};
 
 /// A word with what there is to say about it.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,6 +83,44 @@ const GENERAL: &[Term] = &[
         exact: "One load.",
     },
     Term {
+        words: &["magazine", "front", "cache"],
+        title: "magazine",
+        what: "An array of free blocks of one class for each processor, the front before the heaps. Most allocations pop a block \
+               and most frees push one, in a few instructions of which none is atomic (a restartable sequence): who is interrupted \
+               in the middle has done nothing.",
+        unit: "blocks: 16 KiB of the class, at least 2 and at most 126",
+        how: "To the superblock a block in a magazine is taken: it is counted as cached, not as live. LFALLOC_MAGAZINES=0 leaves the \
+              front out; the core alone is then the allocator.",
+        exact: "What a magazine holds and has counted is exact at rest.",
+    },
+    Term {
+        words: &["depot"],
+        title: "depot",
+        what: "Full batches of blocks that one processor had too many of and another may need: a lock-free stack for each class, \
+               bounded. A batch changes hands whole, and none of its blocks is touched.",
+        unit: "batches: 256 KiB of the class, at least 2",
+        how: "An empty magazine takes a batch here before it asks the core; a full one puts one here before it gives it back.",
+        exact: "Its head says how many batches there are: one word.",
+    },
+    Term {
+        words: &["batch", "batches"],
+        title: "batch",
+        what: "As many blocks as a magazine gets or gives at once: half of what it holds at most.",
+        unit: "blocks, 1 to 63",
+        how: "From the core it takes two compare-and-swaps, back to the core one for each superblock it has blocks of.",
+        exact: "Fixed when lfalloc was built.",
+    },
+    Term {
+        words: &["drained", "drain", "closed", "purge"],
+        title: "drained",
+        what: "Magazines and depot are emptied into the superblocks by LfAlloc.purge(), and by an allocation that finds no memory. A \
+               magazine is closed for that moment: pops find it empty, and pushes full.",
+        unit: "blocks",
+        how: "It is closed, its processor is told to abort what it has begun, and what is in it is taken if nobody was faster. Blocks of a closed \
+              magazine are in hand.",
+        exact: "A thread that dies in the middle leaves the magazines of one processor closed, which in hand shows.",
+    },
+    Term {
         words: &["partial list", "partial lists"],
         title: "partial list",
         what: "Where PARTIAL superblocks wait for a heap that needs one. A heap without an ACTIVE superblock looks \
@@ -124,7 +162,7 @@ const GENERAL: &[Term] = &[
         what: "A superblock that few live blocks keep from going back to the system: less than a tenth of it is in use. \
                Typical causes are caches and sessions whose entries were allocated among short-lived objects.",
         unit: "superblocks, and the bytes they hold",
-        how: "Live blocks of each superblock against the blocks it has.",
+        how: "Live blocks of each superblock against the blocks it has. Cached ones count as live, since they pin it as well.",
         exact: "Exact when the state is consistent.",
     },
     Term {
@@ -133,7 +171,7 @@ const GENERAL: &[Term] = &[
         what: "What would be free if the live blocks of a class lay in as few superblocks as possible. No allocator for C or \
                Rust can move blocks: it is a measure of what is lost, and of what a restart would give back.",
         unit: "superblocks, or bytes of them",
-        how: "Superblocks in use less live blocks divided by blocks of a superblock, rounded up.",
+        how: "Superblocks in use less live and cached blocks divided by blocks of a superblock, rounded up.",
         exact: "Exact when the state is consistent.",
     },
     Term {
@@ -177,9 +215,18 @@ const GENERAL: &[Term] = &[
 /// Every term.
 pub fn terms() -> impl Iterator<Item = &'static Term> {
     let history = std::slice::from_ref(&overview::HISTORY);
-    [GENERAL, map::TERMS, heaps::TERMS, large::TERMS, stream::TERMS, lints::TERMS, history]
-        .into_iter()
-        .flatten()
+    [
+        GENERAL,
+        map::TERMS,
+        heaps::TERMS,
+        magazines::TERMS,
+        large::TERMS,
+        stream::TERMS,
+        lints::TERMS,
+        history,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 impl Term {

@@ -26,6 +26,7 @@ pub enum Action {
     Zoom,
     Open,
     View,
+    OtherPane,
     Back,
     Faster,
     Slower,
@@ -217,7 +218,15 @@ pub const TABLE: &[Binding] = &[
         Action::View,
         "v",
         "view",
-        "by heap header, by processor, by class",
+        "by heap header and magazine, by processor, by class",
+    ),
+    on(
+        Screen::Heaps,
+        &[char('m')],
+        Action::OtherPane,
+        "m",
+        "magazines",
+        "to the magazines, or back to the heap headers",
     ),
     on(
         Screen::Heaps,
@@ -225,7 +234,7 @@ pub const TABLE: &[Binding] = &[
         Action::Filter,
         "/",
         "filter",
-        "filter: text in the block size, or terms such as heap=3 credits<10 dry>0",
+        "filter: text in the block size, or terms such as heap=3 credits<10 dry>0, cpu=3 hit<90 aborts>0",
     ),
     on(
         Screen::Large,

@@ -56,6 +56,8 @@ impl Moment {
             // Nodes of a tree are half empty on average.
             + 2 * picture.large.len() * size_of::<lfalloc_protocol::message::LargeRecord>()
             + 2 * picture.counters.len() * size_of::<lfalloc_protocol::message::HeapCounter>()
+            + size_of_val(&*picture.depots)
+            + 2 * picture.magazines.len() * size_of::<lfalloc_protocol::message::MagazineRecord>()
             + size_of_val(&*data.figures)
             + data.fragmentation.len() * size_of::<Fragmentation>()
             + OCCUPANCY_STEPS * 8;

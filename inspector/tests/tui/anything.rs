@@ -11,10 +11,12 @@ use std::time::Duration;
 use crate::stage::{draw, feed, press, source};
 use lfalloc_protocol::codec::{MAX_PAYLOAD_BYTES, encode_into};
 use lfalloc_protocol::message::{
-    ClassInfo, ClassRecord, Classes, Hello, Kind, MAGIC, MAJOR, MINOR, Parts, StateBegin, StateEnd,
-    SuperblockRecord, Superblocks, TransitionRecord, Transitions,
+    ClassInfo, ClassRecord, Classes, DepotRecord, Depots, Front, FrontClass, Hello, Kind, MAGIC,
+    MAJOR, MINOR, MagazineRecord, Magazines, Parts, StateBegin, StateEnd, SuperblockCached,
+    SuperblockDetail, SuperblockRecord, Superblocks, TransitionRecord, Transitions,
 };
 use lfinspect::listing::{Row, Unreachable};
+use lfinspect::source::synthetic::{Synthetic, SyntheticSource};
 use lfinspect::source::{Source, SourceEvent};
 use lfinspect::survey::{Program, Standing, Survey};
 use lfinspect::tui::ThemeName;
@@ -104,8 +106,16 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// The first events of a made-up process.
 fn events() -> Vec<SourceEvent> {
-    let mut source = source(120, 2_000);
-    (0..200).map(|_| source.poll(Duration::ZERO)).collect()
+    let mut plain = source(120, 2_000);
+    let mut front = SyntheticSource::new(Synthetic {
+        superblocks: 120,
+        operations: 2_000,
+        magazines: true,
+        ..Synthetic::default()
+    });
+    let mut events: Vec<_> = (0..200).map(|_| plain.poll(Duration::ZERO)).collect();
+    events.extend((0..100).map(|_| front.poll(Duration::ZERO)));
+    events
 }
 
 fn frame<T: Serialize>(kind: Kind, message: &T) -> SourceEvent {
@@ -211,10 +221,45 @@ fn extreme(signed: i64, counter: u64, count: u32) -> Vec<SourceEvent> {
         events.push(frame(Kind::CLASSES, &Classes { records: vec![class; 2] }));
         let records = vec![superblock, partial];
         events.push(frame(Kind::SUPERBLOCKS, &Superblocks { records }));
+        let rule = FrontClass { class: 0, capacity: count as u16, batch: 7, depot_batches: count };
+        if sequence == 1 {
+            let front = Front { processors: count, records: vec![rule; 2] };
+            events.push(frame(Kind::FRONT, &front));
+        }
+        let depot = DepotRecord { class: (count % 2) as u16, batches: count };
+        events.push(frame(Kind::DEPOTS, &Depots { records: vec![depot; 2] }));
+        let magazine = MagazineRecord {
+            class: (count % 3) as u16,
+            processor: counter as u16,
+            blocks: count as u16,
+            pops: counter.wrapping_mul(sequence),
+            pushes: counter,
+            refills: !counter,
+            flushes: counter.wrapping_mul(sequence),
+            aborts: counter,
+        };
+        let other = MagazineRecord { class: u16::MAX, processor: u16::MAX, ..magazine };
+        events.push(frame(Kind::MAGAZINES, &Magazines { records: vec![magazine, other] }));
         let transitions = Transitions { missed: counter, records: vec![transition; 3] };
         events.push(frame(Kind::TRANSITIONS, &transitions));
         events.push(frame(Kind::STATE_END, &end(sequence)));
     }
+    // A close look that contradicts itself.
+    let bits = vec![counter; 3];
+    let (id, cached_is) = (count, (count % 3) as u8);
+    let cached = SuperblockCached { id, cached_is, magazines: bits.clone(), depot: bits.clone() };
+    events.push(frame(Kind::SUPERBLOCK_CACHED, &cached));
+    events.push(frame(
+        Kind::SUPERBLOCK_DETAIL,
+        &SuperblockDetail {
+            id,
+            uptime_ns: counter,
+            record: Some(superblock),
+            bitmap_is: cached_is,
+            free: bits,
+            transitions: vec![transition; 2],
+        },
+    ));
     events
 }
 
@@ -231,6 +276,9 @@ fn survey(count: u8, signed: i64, counter: u64) -> Survey {
         mapped_bytes: signed,
         live_bytes: signed,
         external_fraction: Some(signed as f64),
+        cached_bytes: 0,
+        cached_most_bytes: None,
+        hit_fraction: None,
         consistent: false,
         allocator_version: String::new(),
         protocol: "9.\u{7}".to_owned(),

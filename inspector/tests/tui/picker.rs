@@ -32,9 +32,12 @@ fn program(id: u64, name: &str, live_mib: i64, trend: &[i64], standing: Standing
         mapped_bytes: 2 * live_mib * MIB,
         live_bytes: live_mib * MIB,
         external_fraction: Some(0.125 * id as f64),
+        cached_bytes: 0,
+        cached_most_bytes: None,
+        hit_fraction: None,
         consistent: true,
         allocator_version: "0.1.0".to_owned(),
-        protocol: "1.2".to_owned(),
+        protocol: "1.3".to_owned(),
         socket: format!("/run/{name}.{pid}.sock"),
     };
     let growth = match trend {
@@ -63,7 +66,7 @@ fn survey() -> Survey {
         program(3, "gone", 7, &[], Standing::Ended),
     ];
     let unreachable = vec![
-        (4, socket(12, "old", "speaks protocol 2.0, not 1.2", false)),
+        (4, socket(12, "old", "speaks protocol 2.0, not 1.3", false)),
         (5, socket(13, "dead", "stale", true)),
         (6, socket(14, "dead", "stale", true)),
     ];

@@ -8,6 +8,7 @@ use lfalloc_protocol::message::state;
 use lfinspect::tui::edge::Edge;
 use lfinspect::tui::figure::{Figure, Pane};
 use lfinspect::tui::model::{Model, Overlay, Screen};
+use lfinspect::tui::screens::heaps::Focus;
 use lfinspect::tui::update::{Message, update};
 use ratatui::crossterm::event::{KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 
@@ -46,6 +47,7 @@ fn a_click_on_the_overview_picks_pane_and_figure_and_a_second_one_zooms() {
         for (word, pane, figure) in [
             ("credits ", Pane::Parts, Figure::Credit),
             ("RSS", Pane::Parts, Figure::Resident),
+            ("magazines off", Pane::Parts, Figure::Front),
             ("outside", Pane::Parts, Figure::Resident),
             ("waste ", Pane::Fragmentation, Figure::Waste),
             ("EXT ", Pane::Fragmentation, Figure::External),
@@ -64,6 +66,22 @@ fn a_click_on_the_overview_picks_pane_and_figure_and_a_second_one_zooms() {
             assert!(click(&mut model, at) && model.overview.zoomed, "{word} {size:?}");
         }
     }
+}
+
+/// The pane that is clicked has the cursor from then on, and its headings sort it.
+#[test]
+fn a_click_on_heaps_goes_to_the_pane_under_it() {
+    let mut model = Case::new(Stage::Front).keys("4").size(120, 36).model();
+    assert_eq!(model.heaps.focus, Focus::Headers);
+    let at = place(&model, "flush/s");
+    assert!(click(&mut model, at));
+    assert_eq!((model.heaps.focus, model.heaps.magazines.sorted_by), (Focus::Magazines, 8));
+    let at = place(&model, "dry/s");
+    assert!(click(&mut model, at));
+    assert_eq!((model.heaps.focus, model.heaps.list.sorted_by), (Focus::Headers, 9));
+    assert_eq!(model.heaps.magazines.sorted_by, 8);
+    // Outside of both.
+    assert!(!click(&mut model, (5, 35)) || model.heaps.focus == Focus::Headers);
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn rounding_is_told_where_there_are_samples_alone() {
     let with = live().keys("G").size(80, 24).model();
     assert_eq!(with.figure(), Figure::Rounding);
     let without = Case::new(Stage::NoSuperblock).keys("G").size(80, 24);
-    assert_eq!(without.model().figure(), Figure::Metadata);
+    assert_eq!(without.model().figure(), Figure::Front);
     assert!(!without.text().contains("rounding"), "{}", without.text());
     // Where it would cost a pane it goes.
     let text = Case::new(Stage::Gone).size(80, 24).text();

@@ -45,11 +45,13 @@ pub(crate) enum Stage {
     NoSuperblock,
     /// 100,000 superblocks.
     Many,
+    /// Forty states of a program with magazines.
+    Front,
 }
 
 impl Stage {
     /// All stages.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Connecting,
         Self::Live,
         Self::Paused,
@@ -62,6 +64,7 @@ impl Stage {
         Self::Broken,
         Self::NoSuperblock,
         Self::Many,
+        Self::Front,
     ];
 }
 
@@ -127,6 +130,15 @@ impl Case {
             Stage::NoSuperblock => feed(&mut model, &mut source(0, 0), 3),
             Stage::Many => feed(&mut model, &mut source(100_000, 300), 2),
             Stage::Live => feed(&mut model, &mut source(400, 4_000), 40),
+            Stage::Front => {
+                let options = Synthetic {
+                    superblocks: 400,
+                    operations: 20_000,
+                    magazines: true,
+                    ..Synthetic::default()
+                };
+                feed(&mut model, &mut SyntheticSource::new(options), 40);
+            }
             Stage::Gone => {
                 feed(&mut model, &mut source(400, 4_000), 16);
                 say(&mut model, SourceEvent::Gone("the process ended".to_owned()));

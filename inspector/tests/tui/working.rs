@@ -3,15 +3,21 @@
 //!
 //! Method: as in `screens`.
 
-use crate::stage::{Case, Stage};
-use lfinspect::tui::theme::Depth;
+use std::time::Duration;
+
+use crate::stage::{self, Case, Stage, draw, feed, press, say};
+use lfinspect::source::Source as _;
+use lfinspect::source::synthetic::{Synthetic, SyntheticSource};
+use lfinspect::tui::ThemeName;
+use lfinspect::tui::model::Model;
+use lfinspect::tui::theme::{Depth, Theme};
 
 /// Name and keys of each screen.
 const SCREENS: [(&str, &str); 5] =
     [("map", "3"), ("heaps", "4"), ("large", "6"), ("events", "7"), ("lints", "8")];
 
 /// Keys that lead somewhere on these screens.
-const WALKS: [&str; 15] = [
+const WALKS: [&str; 19] = [
     "2\n",
     "3",
     "3jjl",
@@ -23,6 +29,10 @@ const WALKS: [&str; 15] = [
     "3\nGx",
     "4vs",
     "4j\n",
+    "4m",
+    "4mvli",
+    "4mej\n",
+    "4m/hit<99",
     "6si",
     "7kkk",
     "7/to:full",
@@ -56,6 +66,52 @@ fn live() {
         check(&format!("events_edge_{width}x{height}"), &case);
     }
     check("events_filter_80x24", &Case::new(Stage::Live).keys("7/to:full").size(80, 24));
+}
+
+/// Magazines, the depot and what of a superblock they hold.
+#[test]
+fn front() {
+    let front = |keys| Case::new(Stage::Front).keys(keys);
+    for (width, height) in [(120, 36), (80, 24), (60, 15)] {
+        check(&format!("overview_front_{width}x{height}"), &front("1").size(width, height));
+        check(&format!("heaps_front_{width}x{height}"), &front("4m").size(width, height));
+    }
+    check("heaps_front_headers_120x36", &front("4").size(120, 36));
+    check("heaps_front_by_processor_120x36", &front("4vm").size(120, 36));
+    check("heaps_front_by_class_80x24", &front("4vvm").size(80, 24));
+    check("heaps_front_zoomed_120x36", &front("4mes").size(120, 36));
+    check("heaps_front_filter_80x24", &front("4m/cpu=2 hit<95\n").size(80, 24));
+    check("heaps_front_ascii_80x24", &front("4m").ascii().size(80, 24));
+    check("heaps_front_difference_120x36", &front("<bD>4m").size(120, 36));
+    check("heaps_off_80x24", &Case::new(Stage::Live).keys("4m").size(80, 24));
+    check("overview_front_ascii_80x24", &front("1").ascii().size(80, 24));
+    check("explain_hit_rate_80x24", &front("4mllx").size(80, 24));
+}
+
+/// A close look tells live blocks from those in magazines and in the depot.
+#[test]
+fn cached_blocks_of_a_superblock() {
+    for (ascii, size) in [(false, (120, 36)), (true, (80, 24)), (false, (60, 15))] {
+        let options = Synthetic { operations: 20_000, magazines: true, ..Synthetic::default() };
+        let mut source = SyntheticSource::new(options);
+        let theme = Theme::new(Depth::Ansi256, ascii, ThemeName::Dark);
+        let mut model = Model::new(theme, 4.0, size);
+        feed(&mut model, &mut source, 40);
+        let id = (0..400)
+            .find(|&id| {
+                source.request_superblock(id);
+                say(&mut model, source.poll(Duration::ZERO));
+                say(&mut model, source.poll(Duration::ZERO));
+                let cached = model.live.as_ref().and_then(|data| data.cached.clone());
+                let any = |bits: &[u64]| bits.iter().any(|&word| word != 0);
+                cached.is_some_and(|cached| any(&cached.magazines) && any(&cached.depot))
+            })
+            .expect("the first superblocks of a class");
+        press(&mut model, &format!("3/#{id}\n\n"));
+        let text = stage::text(&draw(&model, size));
+        assert!(!ascii || text.is_ascii(), "{text}");
+        insta::assert_snapshot!(format!("superblock_front_{}x{}", size.0, size.1), text);
+    }
 }
 
 #[test]

@@ -150,6 +150,22 @@ impl Viewer {
                     assert!(!counters.records.is_empty());
                     state.counters.extend(counters.records);
                 }
+                Kind::FRONT => {
+                    assert!(state.front.is_none() && state.depots.is_none());
+                    state.front = Some(decode(&self.payload).unwrap());
+                }
+                Kind::DEPOTS => {
+                    assert!(state.superblocks.is_empty() && state.magazines.is_empty());
+                    let depots: Depots = decode(&self.payload).unwrap();
+                    assert!(depots.records.iter().all(|record| record.batches > 0));
+                    state.depots = Some(depots.records);
+                }
+                Kind::MAGAZINES => {
+                    assert!(state.depots.is_some() && state.superblocks.is_empty());
+                    let magazines: Magazines = decode(&self.payload).unwrap();
+                    assert!(!magazines.records.is_empty());
+                    state.magazines.extend(magazines.records);
+                }
                 Kind::SUPERBLOCK_CHANGES => {
                     assert!(!state.begin.full, "a change is of what is known");
                     let changes: SuperblockChanges = decode(&self.payload).unwrap();
@@ -175,6 +191,7 @@ impl Viewer {
         assert!(state.superblocks.is_sorted_by_key(|record| record.id));
         assert!(state.changes.is_sorted_by_key(|record| record.id));
         assert!(state.counters.is_sorted_by_key(|record| (record.class, record.heap)));
+        assert!(state.magazines.is_sorted_by_key(|record| (record.class, record.processor)));
         state
     }
 
@@ -184,9 +201,23 @@ impl Viewer {
 
     /// A close look at superblock `id`; what comes before it is passed over.
     pub(crate) fn superblock(&mut self, id: u32) -> SuperblockDetail {
+        self.superblock_and_cached(id).0
+    }
+
+    /// The same, with what is told of the front.
+    pub(crate) fn superblock_and_cached(
+        &mut self,
+        id: u32,
+    ) -> (SuperblockDetail, Option<SuperblockCached>) {
         self.ask_for_superblock(id);
-        while self.next_frame().unwrap() != Kind::SUPERBLOCK_DETAIL {}
-        decode(&self.payload).unwrap()
+        let mut cached = None;
+        loop {
+            match self.next_frame().unwrap() {
+                Kind::SUPERBLOCK_CACHED => cached = Some(decode(&self.payload).unwrap()),
+                Kind::SUPERBLOCK_DETAIL => return (decode(&self.payload).unwrap(), cached),
+                _ => assert!(cached.is_none(), "directly before"),
+            }
+        }
     }
 
     pub(crate) fn request_state(&mut self) -> Whole {
@@ -202,6 +233,9 @@ pub(crate) struct Whole {
     pub(crate) classes: Vec<ClassRecord>,
     pub(crate) samples: Vec<SizeSample>,
     pub(crate) counters: Vec<HeapCounter>,
+    pub(crate) front: Option<Front>,
+    pub(crate) depots: Option<Vec<DepotRecord>>,
+    pub(crate) magazines: Vec<MagazineRecord>,
     pub(crate) heaps: Vec<HeapRecord>,
     pub(crate) superblocks: Vec<SuperblockRecord>,
     pub(crate) changes: Vec<SuperblockChange>,
@@ -216,6 +250,9 @@ impl Default for Whole {
             classes: Vec::new(),
             samples: Vec::new(),
             counters: Vec::new(),
+            front: None,
+            depots: None,
+            magazines: Vec::new(),
             heaps: Vec::new(),
             superblocks: Vec::new(),
             changes: Vec::new(),

@@ -21,6 +21,7 @@ fn frames(superblocks: u32, operations: u32, states: u64) -> Vec<(Kind, Vec<u8>)
         superblocks,
         operations,
         states: Some(states),
+        magazines: true,
         ..Synthetic::default()
     });
     let mut frames = Vec::new();

@@ -8,9 +8,10 @@
 
 use lfalloc_fuzz::Input;
 use lfalloc_protocol::message::{
-    Classes, ClientHello, Gap, HeapCounters, Heaps, Hello, Kind, LargeBlocks, Refused, SizeSamples,
-    StateBegin, StateEnd, StateRequest, Subscribe, SuperblockChanges, SuperblockDetail,
-    SuperblockRequest, Superblocks, Totals, TotalsRequest, Transitions,
+    Classes, ClientHello, Depots, Front, Gap, HeapCounters, Heaps, Hello, Kind, LargeBlocks,
+    Magazines, Refused, SizeSamples, StateBegin, StateEnd, StateRequest, Subscribe,
+    SuperblockCached, SuperblockChanges, SuperblockDetail, SuperblockRequest, Superblocks, Totals,
+    TotalsRequest, Transitions,
 };
 use lfalloc_protocol::{
     FrameReader, HEADER_BYTES, MAX_PAYLOAD_BYTES, decode, encode_into, read_frame,
@@ -90,6 +91,10 @@ fn look_at(kind: Kind, payload: &[u8]) {
         Kind::SIZE_SAMPLES => one_way::<SizeSamples>(payload),
         Kind::HEAP_COUNTERS => one_way::<HeapCounters>(payload),
         Kind::SUPERBLOCK_CHANGES => one_way::<SuperblockChanges>(payload),
+        Kind::FRONT => one_way::<Front>(payload),
+        Kind::DEPOTS => one_way::<Depots>(payload),
+        Kind::MAGAZINES => one_way::<Magazines>(payload),
+        Kind::SUPERBLOCK_CACHED => one_way::<SuperblockCached>(payload),
         _ => {}
     }
 }

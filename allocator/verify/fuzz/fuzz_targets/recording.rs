@@ -139,6 +139,8 @@ fn take_in(hello: Hello, chunks: &[Chunk]) {
             };
             assert_eq!(told(&again), told(&picture));
             assert_eq!(again.counters, picture.counters);
+            assert_eq!((&again.front, &again.depots), (&picture.front, &picture.depots));
+            assert_eq!(again.magazines, picture.magazines);
         }
     }
 }

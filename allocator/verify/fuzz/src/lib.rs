@@ -8,7 +8,7 @@ use lfalloc_protocol::encode_into;
 use lfalloc_protocol::message::{ClassInfo, Hello, Kind, MAGIC, MAJOR, MINOR};
 
 /// Kinds that an input may name by their place: all that are published, one of recordings, and one that nobody knows.
-pub const KINDS: [Kind; 23] = [
+pub const KINDS: [Kind; 27] = [
     Kind::CLIENT_HELLO,
     Kind::TOTALS_REQUEST,
     Kind::SUBSCRIBE,
@@ -32,6 +32,10 @@ pub const KINDS: [Kind; 23] = [
     Kind(0xF002),
     Kind(0x01FF),
     Kind::SUPERBLOCK_CHANGES,
+    Kind::FRONT,
+    Kind::DEPOTS,
+    Kind::MAGAZINES,
+    Kind::SUPERBLOCK_CACHED,
 ];
 
 /// The rest of an input.

@@ -5,7 +5,7 @@
 //! are free. So one more free sets one bit, and an allocation clears one.
 
 use lfalloc_protocol::message::{
-    SuperblockDetail, SuperblockRecord, TransitionRecord, backing, bitmap,
+    SuperblockCached, SuperblockDetail, SuperblockRecord, TransitionRecord, backing, bitmap,
 };
 
 use super::random::Random;
@@ -39,6 +39,30 @@ pub(super) fn detail<'t>(
         },
         free: readable.map_or_else(Vec::new, |record| free_blocks(&record, blocks, free)),
         transitions,
+    }
+}
+
+/// What of the superblock that `detail` shows is cached: so many blocks in magazines, and in the depot, those that
+/// follow the free ones in the superblock's own order.
+pub(super) fn cached(
+    detail: &SuperblockDetail,
+    (blocks, free): (u32, u32),
+    [in_magazines, in_depot]: [u32; 2],
+) -> SuperblockCached {
+    let readable = detail.record.filter(|_| detail.bitmap_is != bitmap::NONE);
+    let Some(record) = readable else {
+        return SuperblockCached { id: detail.id, ..SuperblockCached::default() };
+    };
+    let up_to = |count| free_blocks(&record, blocks, count);
+    let (first, second) = (up_to(free + in_magazines), up_to(free + in_magazines + in_depot));
+    let less = |more: &[u64], fewer: &[u64]| {
+        more.iter().zip(fewer).map(|(more, fewer)| more & !fewer).collect()
+    };
+    SuperblockCached {
+        id: detail.id,
+        cached_is: detail.bitmap_is,
+        magazines: less(&first, &detail.free),
+        depot: less(&second, &first),
     }
 }
 

@@ -361,11 +361,30 @@ impl Heap {
         for _ in 0..4 {
             let id = self.members[class][self.random.below(members) as usize];
             let superblock = self.superblocks[id as usize];
-            if self.live(&superblock) > self.counters[class].cached {
+            // Not what is cached, whichever superblock it is of.
+            let Counters { allocations, frees, .. } = self.counters[class];
+            if self.live(&superblock) > 0 && allocations > frees {
                 return Some(id);
             }
         }
         None
+    }
+
+    /// Blocks of superblock `id` that magazines and the depot hold of its class, if they hold those of the first superblocks.
+    pub(super) fn cached_before(&self, id: u32, cached: [u32; 2]) -> [u32; 2] {
+        let Some(this) = self.superblocks.get(id as usize) else { return [0; 2] };
+        let of_class = self.superblocks.iter().take(id as usize);
+        let of_class = of_class.filter(|one| one.class == this.class && one.mapped);
+        let before: u32 = of_class.map(|one| self.live(one)).sum();
+        let mut here = if this.mapped { self.live(this) } else { 0 };
+        let (mut skipped, mut found) = (before, [0; 2]);
+        for (found, all) in found.iter_mut().zip(cached) {
+            let left = all.saturating_sub(skipped);
+            skipped = skipped.saturating_sub(all);
+            *found = left.min(here);
+            here -= *found;
+        }
+        found
     }
 
     pub(super) fn maxcount(&self, class: usize) -> u32 {

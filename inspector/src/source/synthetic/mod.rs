@@ -5,6 +5,7 @@
 //! that they are not consistent.
 
 mod detail;
+mod front;
 mod heap;
 mod random;
 mod usage;
@@ -14,13 +15,15 @@ use std::time::{Duration, Instant};
 
 use lfalloc_protocol::codec::{MAX_PAYLOAD_BYTES, encode_into};
 use lfalloc_protocol::message::{
-    ClassInfo, ClassRecord, Classes, HeapCounters, HeapRecord, Heaps, Hello, Kind, LargeBlocks,
-    MAGIC, MAJOR, MINOR, Parts, SizeSamples, StateBegin, StateEnd, SuperblockChange,
-    SuperblockChanges, SuperblockRecord, Superblocks, Transitions, backing, feature, state,
+    ClassInfo, ClassRecord, Classes, Depots, HeapCounters, HeapRecord, Heaps, Hello, Kind,
+    LargeBlocks, MAGIC, MAJOR, MINOR, Magazines, Parts, SizeSamples, StateBegin, StateEnd,
+    SuperblockChange, SuperblockChanges, SuperblockRecord, Superblocks, Transitions, backing,
+    feature, state,
 };
 use serde::Serialize;
 
-use self::heap::{Heap, Superblock};
+use self::front::{Front, Need};
+use self::heap::{Counters, Heap, Superblock};
 use super::{Source, SourceEvent};
 
 /// Superblocks in one frame; well below the limit of a frame.
@@ -70,6 +73,8 @@ impl Default for Synthetic {
 pub struct SyntheticSource {
     options: Synthetic,
     heap: Heap,
+    /// If there is one.
+    front: Option<Front>,
     queue: VecDeque<SourceEvent>,
     /// Superblocks asked for and not answered yet.
     asked: VecDeque<u32>,
@@ -90,7 +95,9 @@ impl SyntheticSource {
         heap.populate(options.superblocks);
         let hello = hello(&heap, &options);
         let process = SourceEvent::Process { pid: hello.pid, rss_bytes: None };
+        let processors = heap.active.first().map_or(0, Vec::len);
         Self {
+            front: options.magazines.then(|| Front::new(&heap.classes, processors)),
             heap,
             queue: VecDeque::from([SourceEvent::Connected(hello), process]),
             asked: VecDeque::new(),
@@ -123,17 +130,14 @@ impl SyntheticSource {
         let growing = (self.sequence / 24).is_multiple_of(2);
         let odds = if growing { 55 } else { 45 };
         let allocates = heap.random.below(100) < odds;
-        if self.options.magazines && heap.random.below(8) != 0 {
-            let counters = &mut heap.counters[class];
-            if allocates && counters.cached > 0 {
-                counters.cached -= 1;
-                heap.allocated(class, cpu, 1);
-                return;
-            }
-            if !allocates && counters.cached < 32 && counters.allocations > counters.frees {
-                counters.cached += 1;
-                heap.freed(class, cpu, 1);
-                return;
+        if let Some(front) = &mut self.front
+            && !operation.is_multiple_of(1021)
+            && !operation.is_multiple_of(1531)
+        {
+            if operation.is_multiple_of(997) {
+                front.aborted(class, cpu);
+            } else {
+                return operate_front(heap, front, (class, cpu), allocates);
             }
         }
         if operation.is_multiple_of(1021) {
@@ -145,6 +149,18 @@ impl SyntheticSource {
         } else {
             heap.free(class, cpu);
         }
+    }
+
+    /// What a state tells of the front.
+    fn queue_front(&mut self, full: bool) {
+        let Some(front) = &mut self.front else { return };
+        let (shape, depots) = (front.shape(), Depots { records: front.depots() });
+        let magazines = Magazines { records: front.take_magazines(full) };
+        if full {
+            self.queue_frame(Kind::FRONT, &shape);
+        }
+        self.queue_frame(Kind::DEPOTS, &depots);
+        self.queue_frame(Kind::MAGAZINES, &magazines);
     }
 
     fn queue_state(&mut self) {
@@ -163,6 +179,7 @@ impl SyntheticSource {
         self.queue_frame(Kind::HEAPS, &heaps);
         let counters = HeapCounters { records: self.heap.usage.take_counters(full) };
         self.queue_frame(Kind::HEAP_COUNTERS, &counters);
+        self.queue_front(full);
         let changed = std::mem::take(&mut self.heap.changed);
         let ids: Vec<u32> = if full {
             (0..self.heap.superblocks.len() as u32).collect()
@@ -214,6 +231,12 @@ impl SyntheticSource {
             (heap.maxcount(usize::from(superblock.class)), free)
         });
         let answer = detail::detail(id, heap.now_ns, record, blocks, heap.history.iter());
+        if let Some(front) = &self.front {
+            let class = known.map_or(0, |superblock| usize::from(superblock.class));
+            let cached =
+                detail::cached(&answer, blocks, heap.cached_before(id, front.cached(class)));
+            self.queue_frame(Kind::SUPERBLOCK_CACHED, &cached);
+        }
         self.queue_frame(Kind::SUPERBLOCK_DETAIL, &answer);
     }
 
@@ -353,6 +376,38 @@ impl SyntheticSource {
             viewers: 1,
         }
     }
+}
+
+/// An operation that comes to the front first.
+fn operate_front(
+    heap: &mut Heap,
+    front: &mut Front,
+    (class, cpu): (usize, usize),
+    allocates: bool,
+) {
+    if !allocates && heap.counters[class].allocations <= heap.counters[class].frees {
+        return;
+    }
+    let need = if allocates { front.pop(class, cpu) } else { front.push(class, cpu) };
+    let Counters { allocations, frees, .. } = heap.counters[class];
+    match need {
+        Need::Nothing if allocates => heap.counters[class].allocations += 1,
+        Need::Nothing => heap.counters[class].frees += 1,
+        Need::Batch(more) if allocates => {
+            (0..=more).for_each(|_| heap.malloc(class, cpu));
+            let got = (heap.counters[class].allocations - allocations) as u32;
+            front.got(class, cpu, got.saturating_sub(1));
+            // The program has got one of them.
+            heap.counters[class].allocations = allocations + u64::from(got.min(1));
+        }
+        Need::Batch(more) => {
+            (0..=more).for_each(|_| heap.free(class, cpu));
+            let gave = (heap.counters[class].frees - frees) as u32;
+            front.gave(class, cpu, gave.saturating_sub(1));
+            heap.counters[class].frees = frees + u64::from(gave.min(1));
+        }
+    }
+    heap.counters[class].cached = front.cached(class).iter().sum();
 }
 
 impl Source for SyntheticSource {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use lfalloc_protocol::codec::decode;
-use lfalloc_protocol::message::{SuperblockDetail, bitmap};
+use lfalloc_protocol::message::{SuperblockCached, SuperblockDetail, bitmap};
 
 use super::*;
 use crate::picture::{Applied, Picture};
@@ -124,7 +124,7 @@ fn a_hundred_thousand_superblocks_come_in_frames_within_the_limit() {
 fn counters_and_samples_agree_with_the_classes() {
     let mut before = BTreeMap::new();
     let mut unchanged = 0;
-    run(Synthetic { magazines: true, ..Synthetic::default() }, 30, |picture, applied| {
+    run(Synthetic::default(), 30, |picture, applied| {
         if applied != Applied::State {
             return;
         }
@@ -205,4 +205,68 @@ fn a_close_look_agrees_with_the_record() {
     assert!(transitions > 0);
     let nothing = look(&mut source, u32::MAX);
     assert_eq!((nothing.record, nothing.bitmap_is), (None, bitmap::NONE));
+}
+
+/// Aim: what the front is told to hold is what the classes say is cached, within its bounds, and close looks find all of it.
+/// Method: sums in every state, and over all superblocks at the end.
+#[test]
+fn the_front_agrees_with_the_classes() {
+    let options = Synthetic { magazines: true, operations: 8000, ..Synthetic::default() };
+    let mut source = SyntheticSource::new(options);
+    let SourceEvent::Connected(hello) = source.poll(Duration::ZERO) else {
+        panic!("a greeting comes first")
+    };
+    let mut picture = Picture::new(hello);
+    let mut flushes = 0;
+    while picture.states < 60 || !source.queue.is_empty() {
+        let SourceEvent::Frame(kind, payload) = source.poll(Duration::ZERO) else { continue };
+        if picture.apply(kind, &payload).expect("well formed") != Applied::State {
+            continue;
+        }
+        let front = picture.front.as_ref().expect("there is a front");
+        for class in &picture.classes {
+            let rule = front.records[usize::from(class.class)];
+            let of_class = picture.magazines.range((class.class, 0)..=(class.class, u16::MAX));
+            let mut cached = 0;
+            for (_, magazine) in of_class {
+                assert!(magazine.blocks <= rule.capacity, "{magazine:?}");
+                cached += i64::from(magazine.blocks);
+                flushes += magazine.flushes;
+            }
+            let depot = picture.depots.iter().find(|depot| depot.class == class.class);
+            let batches = depot.map_or(0, |depot| depot.batches);
+            assert!(batches <= rule.depot_batches);
+            cached += i64::from(batches) * i64::from(rule.batch);
+            assert_eq!(cached, class.cached_blocks, "class {}", class.class);
+            assert!(class.live_blocks >= 0, "{class:?}");
+        }
+    }
+    assert!(flushes > 0);
+    let mut found = vec![0_i64; picture.classes.len()];
+    for id in 0..source.heap.superblocks.len() as u32 {
+        source.request_superblock(id);
+        let mut cached = None;
+        let detail = loop {
+            match source.poll(Duration::ZERO) {
+                SourceEvent::Frame(Kind::SUPERBLOCK_CACHED, payload) => {
+                    cached = Some(decode::<SuperblockCached>(&payload).expect("well formed"));
+                }
+                SourceEvent::Frame(Kind::SUPERBLOCK_DETAIL, payload) => {
+                    break decode::<SuperblockDetail>(&payload).expect("well formed");
+                }
+                _ => {}
+            }
+        };
+        let cached = cached.expect("it comes first");
+        assert_eq!((cached.id, cached.cached_is), (id, detail.bitmap_is));
+        for ((free, magazines), depot) in
+            detail.free.iter().zip(&cached.magazines).zip(&cached.depot)
+        {
+            assert_eq!((free & magazines, free & depot, magazines & depot), (0, 0, 0));
+            let class = usize::from(detail.record.expect("it exists").class);
+            found[class] += i64::from(magazines.count_ones() + depot.count_ones());
+        }
+    }
+    let told: Vec<i64> = picture.classes.iter().map(|class| class.cached_blocks).collect();
+    assert_eq!(found, told);
 }

@@ -3,7 +3,7 @@
 use lfalloc_protocol::message::state;
 
 use super::exact;
-use crate::picture::OCCUPANCY_STEPS;
+use crate::picture::{OCCUPANCY_STEPS, hit_fraction};
 use crate::tui::class_table::{ClassTable, Column};
 use crate::tui::data::Data;
 use crate::tui::figure::{Figure, Pane};
@@ -34,6 +34,7 @@ pub(super) fn lines(figure: Figure, data: &Data) -> Vec<Line> {
         Figure::Tail => bytes(parts.tail),
         Figure::Unused => bytes(parts.unused),
         Figure::Metadata => bytes(parts.metadata),
+        Figure::Front => front(data),
         Figure::Rounding => overview::rounding(data).map_or_else(Vec::new, |rounding| {
             vec![
                 (format!("{name}, estimated"), exact(Some(rounding.bytes.round())), "B"),
@@ -72,6 +73,22 @@ pub(super) fn lines(figure: Figure, data: &Data) -> Vec<Line> {
         }
         Figure::Column(_) | Figure::Edge(_) | Figure::Events => Vec::new(),
     }
+}
+
+fn front(data: &Data) -> Vec<Line> {
+    let Some(figures) = data.picture.front_figures() else { return Vec::new() };
+    let rates = data.front_rates(None);
+    let hit = rates.and_then(|rates| hit_fraction(rates[0], rates[2]));
+    let per_second =
+        |name: &str, place: usize| (name.to_owned(), exact(rates.map(|rates| rates[place])), "/s");
+    vec![
+        ("magazines, hit rate".to_owned(), exact(hit.map(|hit| hit * 100.0)), "%"),
+        per_second("magazines, refills", 2),
+        per_second("magazines, flushes", 3),
+        per_second("magazines, aborts", 4),
+        ("magazines and depot".to_owned(), figures.bytes().to_string(), "B"),
+        ("magazines and depot at most".to_owned(), figures.most_bytes().to_string(), "B"),
+    ]
 }
 
 fn by_state(code: u8, data: &Data) -> Vec<Line> {

@@ -49,7 +49,7 @@ pub(super) fn under_cursor(model: &Model, data: &Data) -> Option<Copied> {
         }
         Screen::Heaps => {
             let (table, place) = heaps::table(model, data);
-            Some(Copied::new("the heap", &table.pairs(place)?))
+            Some(Copied::new(heaps::row_name(model), &table.pairs(place)?))
         }
         Screen::Large => {
             let (table, place) = large::table(model, data);

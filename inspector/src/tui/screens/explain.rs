@@ -60,6 +60,7 @@ pub fn explain(figure: Figure) -> Explanation {
         | Figure::Tail
         | Figure::Unused
         | Figure::Metadata
+        | Figure::Front
         | Figure::Rounding
         | Figure::Resident => explain_part(figure),
         Figure::Balance
@@ -82,6 +83,17 @@ fn explain_part(figure: Figure) -> Explanation {
             "For each class: the mean slack of the requests that were sampled × its live blocks.",
             "An estimate: the sample is of allocations, not of live blocks. Without samples it is not shown; \
              of a class with a single sample the error is a whole block for each.",
+        );
+    }
+    if figure == Figure::Front {
+        return explanation(
+            "magazines",
+            "The front before the heaps: how many of the blocks popped were there already, how often batches \
+             are moved, how many operations were interrupted and went to the core, and how much it holds of what it may.",
+            "percent; per second; bytes",
+            "1 − refills / pops; refills + flushes; aborts: differences over the last seconds, of all magazines. At most: 16 KiB \
+             of each class (2 to 126 blocks) for each processor that has used one, and 256 KiB (or 2 batches) of each in the depot.",
+            "Exact at rest; the hit rate may be too low by one block in a batch. Agents before protocol 1.3 tell only what is cached.",
         );
     }
     let part = |title, what, how| explanation(title, what, "bytes", how, CONSISTENT);
@@ -347,7 +359,7 @@ fn explain_column(column: Column) -> Explanation {
             "Pinned superblocks: less than a tenth of each is live, but something is, so that none can go back to the \
              system. Long-lived blocks among short-lived ones do this.",
             "superblocks",
-            "Superblocks of the class that are not EMPTY with 0 < live blocks < 10 % of maxcount.",
+            "Superblocks of the class that are not EMPTY with 0 < live and cached blocks < 10 % of maxcount.",
             CONSISTENT,
         ),
         Column::Savings => explanation(
@@ -355,7 +367,7 @@ fn explain_column(column: Column) -> Explanation {
             "What would be free if the live blocks of the class lay as densely as they can. Blocks cannot be moved: \
              it is a measure of what fragmentation costs.",
             "bytes of superblocks",
-            "(superblocks in use − live blocks / maxcount, rounded up) × superblock size.",
+            "(superblocks in use − live and cached blocks / maxcount, rounded up) × superblock size.",
             CONSISTENT,
         ),
         Column::Internal => explanation(

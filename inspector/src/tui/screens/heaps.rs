@@ -1,4 +1,4 @@
-//! Screen 4: heap headers, their active superblock and its credits.
+//! Screen 4: heap headers, their active superblock and its credits; and the magazines before them.
 
 use lfalloc_protocol::message::state;
 use ratatui::buffer::Buffer;
@@ -8,7 +8,7 @@ use ratatui::style::Style;
 use ratatui::text::Line;
 
 use super::list::{self, Column, Row};
-use super::{map, paint};
+use super::{magazines, map, paint};
 use crate::format;
 use crate::tui::copy;
 use crate::tui::data::Data;
@@ -162,25 +162,95 @@ pub enum Group {
     Class,
 }
 
+/// Which pane the cursor is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Focus {
+    /// Heap headers.
+    #[default]
+    Headers,
+    /// Magazines.
+    Magazines,
+}
+
 /// What the screen remembers.
 #[derive(Clone, Debug)]
 pub struct Cursor {
-    /// Cursor, order and filter.
+    /// Cursor, order and filter of the heap headers.
     pub list: list::Cursor,
-    /// What a row is.
+    /// Those of the magazines.
+    pub magazines: list::Cursor,
+    /// What a row is, in both panes.
     pub group: Group,
+    /// Which pane the cursor is in.
+    pub focus: Focus,
+    /// Whether that pane is alone.
+    pub zoomed: bool,
+}
+
+impl Cursor {
+    /// The list under the cursor, and its columns.
+    fn focused(&mut self) -> (&mut list::Cursor, &'static [Column]) {
+        match self.focus {
+            Focus::Headers => (&mut self.list, COLUMNS),
+            Focus::Magazines => (&mut self.magazines, magazines::COLUMNS),
+        }
+    }
 }
 
 impl Default for Cursor {
     fn default() -> Self {
-        Self { list: list::Cursor::sorted_by(4), group: Group::Header }
+        Self {
+            list: list::Cursor::sorted_by(4),
+            magazines: list::Cursor::sorted_by(3),
+            group: Group::Header,
+            focus: Focus::Headers,
+            zoomed: false,
+        }
     }
 }
 
 /// The figure under the cursor.
 #[must_use]
 pub fn figure(model: &Model) -> Figure {
-    Figure::Term(&TERMS[model.heaps.list.column.min(TERMS.len() - 1)])
+    let (column, terms) = match model.heaps.focus {
+        Focus::Headers => (model.heaps.list.column, TERMS),
+        Focus::Magazines => (model.heaps.magazines.column, magazines::TERMS),
+    };
+    Figure::Term(&terms[column.min(terms.len() - 1)])
+}
+
+/// Rows that both panes need; below, the one with the cursor is alone.
+const BOTH: u16 = 22;
+/// Rows of the pane of magazines where there are none: it says so.
+const NO_MAGAZINES: u16 = 3;
+
+/// The panes that are shown, and where.
+fn panes(model: &Model, area: Rect) -> Vec<(Focus, Rect)> {
+    if model.heaps.zoomed || area.height < BOTH {
+        return vec![(model.heaps.focus, area)];
+    }
+    let has_front = model.shown().is_some_and(|data| data.picture.front.is_some());
+    let lower = if has_front { area.height / 2 } else { NO_MAGAZINES };
+    let upper = area.height - lower;
+    vec![
+        (Focus::Headers, Rect { height: upper, ..area }),
+        (Focus::Magazines, Rect { y: area.y + upper, height: lower, ..area }),
+    ]
+}
+
+/// Where the pane with the cursor is.
+fn focused_area(model: &Model) -> Rect {
+    let panes = panes(model, view::body(model));
+    let found = panes.into_iter().find(|(focus, _)| *focus == model.heaps.focus);
+    found.map_or_else(Rect::default, |(_, area)| area)
+}
+
+/// The rows of the pane with the cursor.
+fn focused_rows(model: &Model, data: &Data) -> Vec<Row> {
+    match model.heaps.focus {
+        Focus::Headers => rows(model, data),
+        Focus::Magazines => magazines::rows(model, data),
+    }
 }
 
 /// What is summed up in a row.
@@ -290,7 +360,8 @@ fn gauge(theme: &Theme, credits: u64) -> String {
     (0..GAUGE).map(cell).collect()
 }
 
-fn inside(area: Rect) -> Rect {
+/// Where the list of a pane is, below its summary.
+pub(super) fn inside(area: Rect) -> Rect {
     Rect {
         x: area.x + 1,
         y: area.y + 2,
@@ -301,6 +372,31 @@ fn inside(area: Rect) -> Rect {
 
 /// Draws the screen.
 pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
+    let panes = panes(model, area);
+    let alone = panes.len() == 1;
+    for (focus, area) in panes {
+        let focused = focus == model.heaps.focus;
+        match focus {
+            Focus::Headers => {
+                let hint = if alone { ", m: magazines" } else { "" };
+                draw_headers(buf, area, model, data, hint, focused);
+            }
+            Focus::Magazines => {
+                let hint = if focused { ", m: heap headers" } else { ", m goes there" };
+                magazines::draw(buf, area, model, data, hint, focused);
+            }
+        }
+    }
+}
+
+fn draw_headers(
+    buf: &mut Buffer,
+    area: Rect,
+    model: &Model,
+    data: &Data,
+    hint: &str,
+    focused: bool,
+) {
     let theme = &model.theme;
     let rows = rows(model, data);
     let of = match model.heaps.group {
@@ -309,9 +405,9 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
         Group::Class => "classes",
     };
     let since = if model.before().is_some() { ", rates since the baseline" } else { "" };
-    let title = format!("Heaps: {} {of}{since}, v: by header/processor/class", rows.len());
+    let title = format!("Heaps: {} {of}{since}{hint}, v: by header/processor/class", rows.len());
     let title = paint::fit(&title, area.width.saturating_sub(6));
-    paint::pane(buf, area, theme, paint::heading(theme, title, true), true);
+    paint::pane(buf, area, theme, paint::heading(theme, title, focused), focused);
     let credits: u64 = data.picture.heaps.iter().map(|heap| u64::from(heap.credits)).sum();
     let mut text = format!(
         "{} with an active superblock, {} reserved, in {} blocks",
@@ -330,18 +426,33 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
     list::draw(buf, inside(area), theme, &model.heaps.list, COLUMNS, &rows, words);
 }
 
-/// The rows shown as exact figures, and the place of the one under the cursor.
+/// The rows of the pane with the cursor as exact figures, and the place of the one under it.
 pub(in crate::tui) fn table(model: &Model, data: &Data) -> (copy::Table, usize) {
-    let rows = rows(model, data);
-    (list::table(COLUMNS, &rows, &UNITS), model.heaps.list.position(&rows))
+    let rows = focused_rows(model, data);
+    match model.heaps.focus {
+        Focus::Headers => (list::table(COLUMNS, &rows, &UNITS), model.heaps.list.position(&rows)),
+        Focus::Magazines => (
+            list::table(magazines::COLUMNS, &rows, &magazines::UNITS),
+            model.heaps.magazines.position(&rows),
+        ),
+    }
+}
+
+/// What a row of the pane with the cursor is called.
+pub(in crate::tui) fn row_name(model: &Model) -> &'static str {
+    match model.heaps.focus {
+        Focus::Headers => "the heap",
+        Focus::Magazines => "the magazine",
+    }
 }
 
 /// A key of the screen, `e` and Enter included.
 pub fn act(model: &mut Model, action: Action) -> Commands {
-    let area = inside(view::body(model));
+    let area = inside(focused_area(model));
     let Some(data) = model.shown() else { return Commands::NOTHING };
-    let rows = rows(model, data);
+    let rows = focused_rows(model, data);
     match action {
+        Action::Open if model.heaps.focus == Focus::Magazines => return Commands::NOTHING,
         Action::Open if model.heaps.group == Group::Header => {
             let selected = rows.get(model.heaps.list.position(&rows));
             let Some(id) = selected.and_then(|row| row.values[2]).map(f64::round) else {
@@ -358,39 +469,66 @@ pub fn act(model: &mut Model, action: Action) -> Commands {
                 Group::Class => Group::Header,
             };
         }
-        Action::Zoom | Action::Open => return Commands::NOTHING,
-        action => model.heaps.list.act(action, COLUMNS, area, &rows),
+        Action::OtherPane => {
+            model.heaps.focus = match model.heaps.focus {
+                Focus::Headers => Focus::Magazines,
+                Focus::Magazines => Focus::Headers,
+            };
+        }
+        Action::Zoom => model.heaps.zoomed = !model.heaps.zoomed,
+        Action::Open => return Commands::NOTHING,
+        action => {
+            let (list, columns) = model.heaps.focused();
+            list.act(action, columns, area, &rows);
+        }
     }
     Commands::REDRAW
 }
 
 /// Undoes the innermost thing that can be undone.
 pub fn back(model: &mut Model) {
-    if !model.heaps.list.filter.clear() {
+    if model.heaps.focused().0.filter.clear() {
+        return;
+    }
+    if model.heaps.zoomed {
+        model.heaps.zoomed = false;
+    } else {
         model.heaps.group = Group::Header;
     }
 }
 
 /// A click at that cell of the terminal: picks, sorts, or opens what is picked.
 pub fn click(model: &mut Model, column: u16, row: u16) -> Commands {
-    let area = inside(view::body(model));
+    let panes = panes(model, view::body(model));
+    let at = panes.into_iter().find(|(_, area)| area.contains((column, row).into()));
+    let Some((focus, area)) = at else { return Commands::NOTHING };
+    let changed = std::mem::replace(&mut model.heaps.focus, focus) != focus;
+    let area = inside(area);
     let Some(data) = model.shown() else { return Commands::NOTHING };
-    let rows = rows(model, data);
-    let (before, sorted) = (model.heaps.list.selected, row == area.y);
-    let hit = model.heaps.list.click(COLUMNS, area, (column, row), &rows);
-    if hit && !sorted && before.is_some() && model.heaps.list.selected == before {
+    let rows = focused_rows(model, data);
+    let (list, columns) = model.heaps.focused();
+    let (before, sorted) = (list.selected, row == area.y);
+    let hit = list.click(columns, area, (column, row), &rows);
+    let again = hit && !sorted && before.is_some() && list.selected == before;
+    if again && !changed {
         return act(model, Action::Open);
     }
-    if hit { Commands::REDRAW } else { Commands::NOTHING }
+    if hit || changed { Commands::REDRAW } else { Commands::NOTHING }
 }
 
 /// Whether keys are text for a filter.
 #[must_use]
 pub fn is_typing(model: &Model) -> bool {
-    model.heaps.list.filter.typing
+    match model.heaps.focus {
+        Focus::Headers => model.heaps.list.filter.typing,
+        Focus::Magazines => model.heaps.magazines.filter.typing,
+    }
 }
 
 /// A key of that text.
 pub fn edit(model: &mut Model, key: KeyEvent) {
-    model.heaps.list.filter.edit(key, NAMES);
+    match model.heaps.focus {
+        Focus::Headers => model.heaps.list.filter.edit(key, NAMES),
+        Focus::Magazines => model.heaps.magazines.filter.edit(key, magazines::NAMES),
+    }
 }

@@ -12,6 +12,7 @@ pub mod help;
 pub mod large;
 pub mod lints;
 pub mod list;
+pub mod magazines;
 pub mod map;
 pub mod overview;
 pub mod paint;

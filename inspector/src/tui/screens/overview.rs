@@ -6,7 +6,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::spots::{self, Spots};
-use super::{charts, lints, paint, parts_bar, plot};
+use super::{charts, lints, magazines, paint, parts_bar, plot};
 use crate::format;
 use crate::fragmentation::{self, Rounding};
 use crate::tui::class_table::{ClassTable, Column, Row};
@@ -30,14 +30,14 @@ pub const HISTORY: Term = Term {
     exact: "Each is a state as it was told.",
 };
 
-/// Which panes are on screen, and where. What does not fit is shown alone when the cursor is there.
+/// Which panes are on screen, and where, with as many lines below the legend of the parts. What does not fit is shown alone when the cursor is there.
 #[must_use]
-pub fn layout(area: Rect, cursor: &OverviewCursor, has_rounding: bool) -> Vec<(Pane, Rect)> {
+pub fn layout(area: Rect, cursor: &OverviewCursor, more_lines: u16) -> Vec<(Pane, Rect)> {
     let alone = vec![(cursor.pane, area)];
     let mut parts = parts_bar::height(area.width.saturating_sub(2)) + 2;
-    // A line for the rounding, unless another pane had to go for it.
-    if has_rounding && area.height >= parts + 11 {
-        parts += 1;
+    // Lines for the front and the rounding, unless another pane had to go for them.
+    for _ in 0..more_lines {
+        parts += u16::from(area.height >= parts + 11);
     }
     let at = |x: u16, y: u16, width: u16, height: u16| Rect {
         x: area.x + x,
@@ -49,9 +49,9 @@ pub fn layout(area: Rect, cursor: &OverviewCursor, has_rounding: bool) -> Vec<(P
         return alone;
     }
     if area.width >= 110 && area.height >= 30 {
-        // Ten rows of the histogram, ten lines of rates, and their borders.
+        // Ten rows of the histogram, nine lines of rates, and their borders.
         let rest = area.height - parts;
-        let upper = (rest / 2).min(12 + rest.saturating_sub(24) / 2);
+        let upper = rest.div_ceil(2).min(12 + rest.saturating_sub(24) / 2);
         let (y, lower) = (parts, rest - upper);
         let (states, books) = (42, 36);
         let occupancy = 42;
@@ -114,7 +114,8 @@ impl Marks<'_> {
 /// Draws the screen; returns what can be pointed at.
 pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) -> Spots<Hit> {
     let mut spots = Spots::default();
-    let panes = layout(area, &model.overview, rounding(data).is_some());
+    let more_lines = 1 + u16::from(rounding(data).is_some());
+    let panes = layout(area, &model.overview, more_lines);
     let alone = panes.len() == 1;
     for (pane, area) in panes {
         spots.add(area, Hit { pane, figure: None });
@@ -163,7 +164,9 @@ fn draw_pane(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, marks: &m
         Pane::Parts => {
             let before = model.before().map(|before| &before.picture);
             let pictures = (&data.picture, before);
-            parts_bar::draw(buf, area, theme, pictures, rounding(data), selected, marks);
+            let front = magazines::one_line(model, data, area.width);
+            let below = (front.as_str(), rounding(data));
+            parts_bar::draw(buf, area, theme, pictures, below, selected, marks);
         }
         Pane::States => draw_states(buf, area, model, data, selected, marks),
         Pane::Worst => draw_worst(buf, area, model, data, selected, marks),

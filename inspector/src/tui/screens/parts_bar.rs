@@ -60,7 +60,7 @@ pub(super) fn draw(
     area: Rect,
     theme: &Theme,
     (picture, before): (&Picture, Option<&Picture>),
-    rounding: Option<Rounding>,
+    (front, rounding): (&str, Option<Rounding>),
     selected: Option<Figure>,
     marks: &mut Marks<'_>,
 ) {
@@ -99,12 +99,22 @@ pub(super) fn draw(
         paint::line(buf, entry, 3 + row, &line);
         marks.add_row(entry, 3 + row, part.figure);
     }
-    if let Some(rounding) = rounding
-        && 3 + rows < area.height
-    {
+    let front = {
+        let text = paint::fit(front, area.width);
+        let (name, rest) = text.split_at(text.find([':', ' ']).unwrap_or(text.len()));
+        let name = label(theme, name, selected == Some(Figure::Front));
+        (Figure::Front, Line::from(vec![name, Span::styled(rest.to_owned(), theme.faint())]))
+    };
+    let rounding = rounding.map(|rounding| {
         let is_selected = selected == Some(Figure::Rounding);
-        paint::line(buf, area, 3 + rows, &rounding_line(theme, rounding, is_selected, area.width));
-        marks.add_row(area, 3 + rows, Figure::Rounding);
+        (Figure::Rounding, rounding_line(theme, rounding, is_selected, area.width))
+    });
+    // Where there is room for one of them: that there is no front is less worth than the rounding.
+    let lines =
+        if picture.front.is_some() { [Some(front), rounding] } else { [rounding, Some(front)] };
+    for (row, (figure, line)) in (3 + rows..area.height).zip(lines.into_iter().flatten()) {
+        paint::line(buf, area, row, &line);
+        marks.add_row(area, row, figure);
     }
 }
 

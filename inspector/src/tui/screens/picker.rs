@@ -240,7 +240,7 @@ fn rows(model: &Model) -> Vec<Row> {
 
 fn program_row(theme: &Theme, program: &Program) -> Row {
     let listing::Row { pid, user, name, protocol, .. } = &program.row;
-    let [.., uptime, rss, mapped, live, external, _] = program.row.cells();
+    let [_, _, _, uptime, rss, mapped, live, external, ..] = program.row.cells();
     let growth = program.growth;
     let values = vec![
         Some(f64::from(*pid)),

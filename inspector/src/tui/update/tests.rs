@@ -359,7 +359,7 @@ fn another_major_version_is_refused_by_name() {
     let mut fresh = Bench::new();
     let _ = fresh.say(SourceEvent::Connected(hello));
     let Connection::Failed(reason) = &fresh.model.connection else { panic!("refused") };
-    assert!(reason.contains("protocol 7.2") && reason.contains("speaks 1.2"), "{reason}");
+    assert!(reason.contains("protocol 7.3") && reason.contains("speaks 1.3"), "{reason}");
     assert!(fresh.model.live.is_none());
     assert_eq!(fresh.ask("q").quit, Some(ExitStatus::NeverConnected));
 }

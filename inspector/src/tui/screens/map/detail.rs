@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use lfalloc_protocol::message::{SuperblockDetail, TransitionRecord, bitmap, state};
+use lfalloc_protocol::message::{
+    SuperblockCached, SuperblockDetail, TransitionRecord, bitmap, state,
+};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use crate::format;
@@ -14,7 +17,7 @@ use crate::tui::events::Entry;
 use crate::tui::keys::Action;
 use crate::tui::model::{Connection, Model};
 use crate::tui::screens::{paint, transition};
-use crate::tui::theme::Theme;
+use crate::tui::theme::{Hue, Theme};
 use crate::tui::update::Commands;
 use crate::tui::view;
 
@@ -164,8 +167,10 @@ fn facts(
         ],
     ));
     lines.push(named("", vec![Span::styled("bits 0-12, 13-25, 26-27, 28-63", theme.faint())]));
+    // Which of them the front holds only a close look tells.
+    let cached = if data.picture.parts.cached == 0 { "" } else { " or cached" };
     let mut spans = vec![Span::raw(format!(
-        "{live} live, {} free, {} reserved",
+        "{live} live{cached}, {} free, {} reserved",
         if record.state == state::EMPTY { maxcount } else { i64::from(record.count) },
         record.credits
     ))];
@@ -174,7 +179,7 @@ fn facts(
     }
     spans.push(Span::styled(
         format!(
-            "  {} live",
+            "  {} live{cached}",
             format::percent((maxcount > 0).then(|| live as f64 / maxcount as f64))
         ),
         theme.strong(),
@@ -235,28 +240,84 @@ fn blocks(
         ("racing: it changed while it was read", theme.alarm())
     };
     let ago = data.picture.uptime_ns.saturating_sub(detail.uptime_ns);
+    let cached = data.cached.as_ref().filter(|cached| cached.id == detail.id);
+    let marks: Vec<Mark> =
+        (0..count as usize).map(|place| Mark::of(detail, cached, place)).collect();
+    let counted = |mark| marks.iter().filter(|&&other| other == mark).count();
+    let glyphs = Mark::glyphs(theme);
+    let mut legend: Vec<String> = Vec::new();
+    for (mark, name) in Mark::ALL.into_iter().zip(Mark::NAMES) {
+        if matches!(mark, Mark::Live | Mark::Free) || counted(mark) > 0 {
+            legend.push(format!("{} {} {name}", glyphs[mark as usize], counted(mark)));
+        }
+    }
     lines.push(Line::from(vec![
         Span::styled(" its blocks ", theme.strong()),
         Span::styled(word, style),
-        Span::styled(
-            format!(
-                ", {} ago; {} live, {} free",
-                format::duration(ago),
-                theme.glyphs.solid,
-                theme.glyphs.shade
-            ),
-            theme.faint(),
-        ),
+        Span::styled(format!(", {} ago", format::duration(ago)), theme.faint()),
     ]));
+    let mut spans = vec![Span::styled(format!("   {}", legend.join(", ")), theme.faint())];
+    let told = cached.map(|cached| cached.cached_is);
+    if told == Some(bitmap::RACING) {
+        spans.push(Span::styled("  cached: racing, a close guess", theme.alarm()));
+    } else if told.is_none() && data.picture.parts.cached != 0 {
+        spans.push(Span::styled("  cached ones are shown as live", theme.faint()));
+    }
+    lines.push(Line::from(spans));
     let columns = (usize::from(width).saturating_sub(9) / 8 * 8).max(8);
-    for first in (0..count as usize).step_by(columns) {
-        let mut text = format!(" {first:>6} ");
-        for place in first..(first + columns).min(count as usize) {
-            let word = detail.free.get(place / 64).copied().unwrap_or(0);
-            let is_free = word >> (place % 64) & 1 == 1;
-            text.push(if is_free { theme.glyphs.shade } else { theme.glyphs.solid });
+    for (row, marks) in marks.chunks(columns).enumerate() {
+        let mut spans = vec![Span::raw(format!(" {:>6} ", row * columns))];
+        for run in marks.chunk_by(|mark, next| mark == next) {
+            let text = std::iter::repeat_n(glyphs[run[0] as usize], run.len()).collect::<String>();
+            spans.push(Span::styled(text, run[0].style(theme)));
         }
-        lines.push(Line::raw(text));
+        lines.push(Line::from(spans));
+    }
+}
+
+/// Where a block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    /// With the program.
+    Live,
+    /// In a magazine.
+    Magazine,
+    /// In the depot.
+    Depot,
+    /// In the list of free blocks.
+    Free,
+}
+
+impl Mark {
+    const ALL: [Self; 4] = [Self::Live, Self::Magazine, Self::Depot, Self::Free];
+    const NAMES: [&str; 4] = ["live", "in magazines", "in the depot", "free"];
+
+    /// What stands for each.
+    fn glyphs(theme: &Theme) -> [char; 4] {
+        let [magazine, depot] = if theme.glyphs.ascii { ['m', 'd'] } else { ['▓', '▒'] };
+        [theme.glyphs.solid, magazine, depot, theme.glyphs.shade]
+    }
+
+    fn style(self, theme: &Theme) -> Style {
+        match self {
+            Self::Live => Style::new(),
+            Self::Magazine => theme.hue(Hue::Purple),
+            Self::Depot => theme.hue(Hue::SkyBlue),
+            Self::Free => theme.faint(),
+        }
+    }
+
+    /// Block `place` of the close look. Where two are told of it, which can be while it moves, the list of free blocks is
+    /// believed first.
+    fn of(detail: &SuperblockDetail, cached: Option<&SuperblockCached>, place: usize) -> Self {
+        let is_set =
+            |words: &[u64]| words.get(place / 64).is_some_and(|word| word >> (place % 64) & 1 == 1);
+        match cached {
+            _ if is_set(&detail.free) => Self::Free,
+            Some(cached) if is_set(&cached.magazines) => Self::Magazine,
+            Some(cached) if is_set(&cached.depot) => Self::Depot,
+            _ => Self::Live,
+        }
     }
 }
 

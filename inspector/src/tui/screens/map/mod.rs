@@ -46,11 +46,14 @@ const MAP: Term = Term {
 const BITMAP: Term = Term {
     words: &["bitmap", "racing"],
     title: "block bitmap",
-    what: "Which blocks of the superblock are in its list of free blocks, reserved ones included. It is called racing \
-               if the superblock changed while its list was read, as often as that was tried.",
+    what: "Which blocks of the superblock are in its list of free blocks, reserved ones included, which of the others wait in \
+               magazines or in the depot, and which are live. It is called racing if the superblock changed while its list \
+               was read, as often as that was tried.",
     unit: "blocks",
-    how: "The agent copies the superblock and follows the links in the copy, as many as count and credits say.",
-    exact: "Exact: the anchor was the same before and after. Racing: single blocks may be wrong.",
+    how: "The agent copies the superblock and follows the links in the copy, as many as count and credits say; for cached blocks it \
+               reads every magazine of the class and its depot, without stopping them.",
+    exact: "Exact: the anchor was the same before and after, and for cached blocks the front counted nothing meanwhile. Racing: \
+               single blocks may be wrong.",
 };
 
 /// What `x` explains on this screen.
@@ -60,7 +63,7 @@ pub const TERMS: &[Term] = &[
     Term {
         words: &["occupancy"],
         title: "occupancy",
-        what: "The share of a superblock's blocks that the program holds.",
+        what: "The share of a superblock's blocks that the program holds, or magazines and the depot.",
         unit: "percent of its blocks",
         how: "(maxcount − count − reserved) / maxcount; 0 for EMPTY ones.",
         exact: "From one reading of the anchor. Blocks that wait in magazines or in the depot count as held.",
@@ -364,6 +367,8 @@ fn draw_info(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, shown: &S
     let block =
         info.map_or_else(|| "?".to_owned(), |info| format::bytes(i64::from(info.block_bytes)));
     let maxcount = info.map_or(0, |info| info.blocks_per_superblock);
+    // To a superblock they are live.
+    let cached = if data.picture.parts.cached == 0 { "" } else { " or cached" };
     let mut lines = vec![
         Line::from(vec![
             Span::styled(format!("#{} ", record.id), theme.strong()),
@@ -371,7 +376,7 @@ fn draw_info(buf: &mut Buffer, area: Rect, model: &Model, data: &Data, shown: &S
             Span::raw(format!(" {}, blocks of {block}", state::name(record.state))),
         ]),
         Line::from(format!(
-            "{} of {maxcount} blocks live ({}), {} reserved",
+            "{} of {maxcount} blocks live{cached} ({}), {} reserved",
             data.picture.superblock_live_blocks(record),
             format::percent(Some(f64::from(member.live) / 1000.0)),
             record.credits
