@@ -300,7 +300,7 @@ fn marked(detail: &SuperblockDetail, bits: &[u64]) -> HashSet<u64> {
 /// Every block of the class is held, in a magazine, in the depot, or free, and the look says which.
 #[test]
 fn cached_blocks_are_told_from_live_ones() {
-    const BYTES: usize = 5000;
+    const BYTES: usize = 7000;
     if !is_alone() {
         return run_alone("cached_blocks_are_told_from_live_ones");
     }

@@ -34,6 +34,12 @@ fn free(block: *mut u8, bytes: usize) {
     unsafe { LfAlloc.dealloc(block, layout(bytes)) };
 }
 
+fn free_all(blocks: impl IntoIterator<Item = (*mut u8, usize)>) {
+    for (block, bytes) in blocks {
+        free(block, bytes);
+    }
+}
+
 fn parts() -> Parts {
     let census = Tables::new().unwrap().take(4).unwrap();
     assert_eq!(census.parts.sum(), census.parts.mapped);
@@ -47,9 +53,9 @@ fn parts() -> Parts {
 fn superblocks_in_demand_stay() {
     let _alone = alone();
     let turn = || {
-        let blocks: Vec<_> = (0..16_000).map(|_| allocate(8192)).collect();
+        let blocks: Vec<_> = (0..16_000).map(|_| (allocate(8192), 8192)).collect();
         let full = totals().mapped_bytes;
-        blocks.into_iter().for_each(|block| free(block, 8192));
+        free_all(blocks);
         full
     };
     turn();
@@ -117,12 +123,12 @@ fn large_blocks_are_bounded() {
     for _ in 0..100 {
         // What a request leaves is too large for the next: 2 MiB come and go, 600 KB stay.
         free(allocate(2 * MIB), 2 * MIB);
-        blocks.push(allocate(600_000));
+        blocks.push((allocate(600_000), 600_000));
         asked += 600_000;
     }
     let large = parts().large;
     assert!(large <= asked + asked / 3 + (17 << 20), "{large} bytes for {asked}");
-    blocks.into_iter().for_each(|block| free(block, 600_000));
+    free_all(blocks);
     LfAlloc.purge();
     assert_eq!(parts().large_cached + parts().large, 0);
 }
@@ -171,7 +177,7 @@ fn resized_large_blocks_keep_their_contents() {
             let places = |bytes: usize| (0..bytes).step_by(4093).chain([bytes - 1]);
             for place in places(bytes) {
                 // SAFETY: within the block.
-                unsafe { block.add(place).write(mark(place)) };
+                unsafe { block.wrapping_add(place).write(mark(place)) };
             }
             let wanted = 140_000 + random.below(1 << (18 + turn % 6)) as usize;
             // SAFETY: allocated with that layout.
@@ -181,7 +187,8 @@ fn resized_large_blocks_keep_their_contents() {
             assert!(unsafe { LfAlloc.usable_size(block) } >= wanted);
             for place in places(bytes).filter(|place| *place < wanted.min(bytes)) {
                 // SAFETY: within the block.
-                assert_eq!(unsafe { block.add(place).read() }, mark(place), "{bytes} to {wanted}");
+                let found = unsafe { block.wrapping_add(place).read() };
+                assert_eq!(found, mark(place), "{bytes} to {wanted}");
             }
             bytes = wanted;
             if random.below(3) == 0 {
@@ -196,7 +203,7 @@ fn resized_large_blocks_keep_their_contents() {
         }
         // SAFETY: allocated with that layout.
         unsafe { LfAlloc.dealloc(block, layout(bytes)) };
-        others.into_iter().for_each(|(block, bytes)| free(block, bytes));
+        free_all(others);
         let Parts { large, .. } = parts();
         assert_eq!(large, 0, "align {align}");
     }
@@ -206,8 +213,8 @@ fn resized_large_blocks_keep_their_contents() {
 #[test]
 fn the_depot_empties() {
     let _alone = alone();
-    let blocks: Vec<_> = (0..20_000).map(|_| allocate(64)).collect();
-    blocks.into_iter().for_each(|block| free(block, 64));
+    let blocks: Vec<_> = (0..20_000).map(|_| (allocate(64), 64)).collect();
+    free_all(blocks);
     let before = parts().cached;
     for _ in 0..20 {
         end_interval();

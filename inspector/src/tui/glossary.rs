@@ -132,7 +132,7 @@ const GENERAL: &[Term] = &[
     Term {
         words: &["size class", "class", "classes"],
         title: "size class",
-        what: "Requests are rounded up to one of 88 block sizes; all blocks of a superblock have one size. What is \
+        what: "Requests are rounded up to one of 60 block sizes; all blocks of a superblock have one size. What is \
                larger than 128 KiB gets a mapping of its own.",
         unit: "bytes of a block",
         how: "The smallest class that fits the request and its alignment.",
