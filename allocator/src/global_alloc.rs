@@ -12,7 +12,7 @@ use crate::live::{CORE, Live, hex};
 use crate::os;
 use crate::page_map::{Entry, lookup};
 use crate::platform::{Class, Heap, Platform, Request, SuperblockId};
-use crate::size_class::{Key, MAX_SMALL_BYTES, class_for, size_class};
+use crate::size_class::{Key, MAX_BLOCK_BYTES, MAX_SMALL_BYTES, class_for, size_class};
 
 /// The allocator of this process; every value of it is the same one.
 ///
@@ -38,9 +38,10 @@ unsafe impl GlobalAlloc for LfAlloc {
         if size > MAX_SMALL_BYTES || align > 16 {
             return into_raw(allocate_other(size, align));
         }
-        match front::pop(Key::of_small(size)) {
+        let key = Key::of_small(size);
+        match front::pop(key) {
             Ok(block) => block.as_ptr(),
-            Err(missed) => into_raw(allocate_missed(size, missed)),
+            Err(missed) => into_raw(allocate_missed(key, size, missed)),
         }
     }
 
@@ -99,6 +100,11 @@ impl LfAlloc {
     /// As [`GlobalAlloc::dealloc`].
     #[inline(never)]
     unsafe fn dealloc_other(self, block: *mut u8, layout: Layout) {
+        if let Some(key) = middle_key(layout.size(), layout.align()) {
+            // SAFETY: the caller's: a block of this allocator.
+            let block = unsafe { NonNull::new_unchecked(block) };
+            return front::free(key, block);
+        }
         match class_for(layout.size(), layout.align()) {
             Some(class) => {
                 // SAFETY: the caller's: a block of this allocator.
@@ -204,13 +210,25 @@ fn allocate(size: usize, align: usize, zeroed: bool) -> Option<(NonNull<u8>, boo
 /// [`allocate`], for what is not small.
 #[inline(never)]
 fn allocate_other(size: usize, align: usize) -> Option<NonNull<u8>> {
+    if let Some(key) = middle_key(size, align) {
+        return match front::pop(key) {
+            Ok(block) => Some(block),
+            Err(missed) => allocate_missed(key, size, missed),
+        };
+    }
     allocate(size, align, false).map(|found| found.0)
+}
+
+/// The key of a request that is neither small nor large, without a particular alignment.
+#[inline(always)]
+fn middle_key(size: usize, align: usize) -> Option<Key> {
+    (size > MAX_SMALL_BYTES && size <= MAX_BLOCK_BYTES && align <= 16).then(|| Key::of_middle(size))
 }
 
 #[cold]
 #[inline(never)]
-fn allocate_missed(size: usize, missed: front::Refused) -> Option<NonNull<u8>> {
-    front::allocate(Key::of_small(size).class(), size as u32, missed).map(|found| found.0)
+fn allocate_missed(key: Key, size: usize, missed: front::Refused) -> Option<NonNull<u8>> {
+    front::allocate(key.class(), size as u32, missed).map(|found| found.0)
 }
 
 /// Resizes by remapping, if the alignment allows it.

@@ -137,6 +137,12 @@ impl Key {
         Self(size.div_ceil(SMALL_STEP_BYTES) as u16)
     }
 
+    /// The key of a request of more than [`MAX_SMALL_BYTES`] and at most [`MAX_BLOCK_BYTES`].
+    #[inline]
+    pub(crate) const fn of_middle(size: usize) -> Self {
+        Self((SMALL_KEYS + coarse_class(size)) as u16)
+    }
+
     /// A key of a class.
     #[inline]
     pub(crate) const fn of_class(class: Class) -> Self {
@@ -191,13 +197,22 @@ const fn computed_class(size: usize) -> Option<Class> {
     if size <= 256 {
         return Some(Class((below / 16) as u16));
     }
-    let doubling = below.ilog2() as usize;
     let class = if size <= 1024 {
+        let doubling = below.ilog2() as usize;
         FINE_CLASSES + (doubling - 8) * 8 + (below >> (doubling - 3) & 7)
     } else {
-        FINE_CLASSES + MIDDLE_CLASSES + (doubling - 10) * 4 + (below >> (doubling - 2) & 3)
+        FINE_CLASSES + MIDDLE_CLASSES + coarse_class(size)
     };
     Some(Class(class as u16))
+}
+
+/// Which of the coarse classes a size above 1 KiB is of.
+#[inline(always)]
+const fn coarse_class(size: usize) -> usize {
+    let below = size - 1;
+    let doubling = below.ilog2() as usize;
+    // The leading bit of the shifted number is always set: it counts four.
+    4 * (doubling - 10) + (below >> (doubling - 2)) - 4
 }
 
 /// The smallest class whose blocks hold `size` bytes at a multiple of `align` (a power of two); `None` for a large
@@ -255,8 +270,10 @@ mod tests {
         for key in Key::all() {
             assert_eq!(Key::of_class(key.class()).class(), key.class());
         }
-        for size in 0..=MAX_SMALL_BYTES {
-            assert_eq!(Some(Key::of_small(size).class()), class_of(size), "{size}");
+        for size in 0..=MAX_BLOCK_BYTES {
+            let key =
+                if size > MAX_SMALL_BYTES { Key::of_middle(size) } else { Key::of_small(size) };
+            assert_eq!(Some(key.class()), class_of(size), "{size}");
         }
     }
 

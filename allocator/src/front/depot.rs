@@ -151,7 +151,7 @@ pub fn each_block<S: Shelf>(shelf: &S, length: usize, mut see: impl FnMut(usize)
 pub fn put<S: Shelf>(shelf: &S, blocks: &[usize]) -> bool {
     let Some(id) = begin_put(shelf) else { return false };
     shelf.store(id, blocks);
-    let is_kept = finish_put(shelf, id);
+    let is_kept = finish_put(shelf, id, 0);
     if !is_kept {
         recycle(shelf, id);
     }
@@ -169,17 +169,17 @@ pub fn begin_put<S: Shelf>(shelf: &S) -> Option<u32> {
         .filter(|id| id + 1 < 1 << INDEX_BITS)
 }
 
-/// Keeps a batch that was filled; whether there was room. If not, it is still this thread's.
-pub fn finish_put<S: Shelf>(shelf: &S, id: u32) -> bool {
+/// Keeps a batch that was filled; whether there was room. If not, it is still this thread's. Whoever takes it learns the
+/// `origin`.
+pub fn finish_put<S: Shelf>(shelf: &S, id: u32, origin: u32) -> bool {
     let head = shelf.full();
     // Relaxed: only the value is used.
     let mut old = Head(head.load(Ordering::Relaxed));
     let order = if S::FAULT == Fault::PutRelaxed { Ordering::Relaxed } else { Ordering::Release };
     while old.count() < shelf.most() || S::FAULT == Fault::BoundBefore {
         // Relaxed: as above.
-        shelf
-            .link(id)
-            .store(old.first().map_or(0, |first| u64::from(first) + 1), Ordering::Relaxed);
+        let link = old.first().map_or(0, |first| u64::from(first) + 1);
+        shelf.link(id).store(u64::from(origin) << 32 | link, Ordering::Relaxed);
         let new = old.changed_to::<S>(u64::from(id) + 1, old.count() + 1);
         // Release: pairs with the Acquire in `begin_take`: the batch's blocks and link, and what their former owners did
         // to them. Failure: another put or take succeeded.
@@ -195,7 +195,7 @@ pub fn finish_put<S: Shelf>(shelf: &S, id: u32) -> bool {
 /// Takes the batch that was put last; whether there was one. This thread owns its blocks, as many as `out` is long, from
 /// then on.
 pub fn take<S: Shelf>(shelf: &S, out: &mut [usize]) -> bool {
-    let Some(id) = begin_take(shelf) else { return false };
+    let Some((id, _)) = begin_take(shelf) else { return false };
     if S::FAULT == Fault::FreedBeforeRead {
         recycle(shelf, id);
     }
@@ -206,8 +206,8 @@ pub fn take<S: Shelf>(shelf: &S, out: &mut [usize]) -> bool {
     true
 }
 
-/// The batch that was put last: it and its blocks are this thread's.
-pub fn begin_take<S: Shelf>(shelf: &S) -> Option<u32> {
+/// The batch that was put last, and its origin: it and its blocks are this thread's.
+pub fn begin_take<S: Shelf>(shelf: &S) -> Option<(u32, u32)> {
     let head = shelf.full();
     let order = if S::FAULT == Fault::TakeRelaxed { Ordering::Relaxed } else { Ordering::Acquire };
     // Acquire: pairs with the Release in `finish_put`: the link read below was written before.
@@ -215,11 +215,12 @@ pub fn begin_take<S: Shelf>(shelf: &S) -> Option<u32> {
     loop {
         let first = old.first()?;
         // Relaxed and optimistic: if the batch has left meanwhile the tag makes the compare-and-swap fail.
-        let link = shelf.link(first).load(Ordering::Relaxed) & ((1 << INDEX_BITS) - 1);
-        let new = old.changed_to::<S>(link, old.count().wrapping_sub(1) & MAX_BATCHES);
+        let link = shelf.link(first).load(Ordering::Relaxed);
+        let below = link & ((1 << INDEX_BITS) - 1);
+        let new = old.changed_to::<S>(below, old.count().wrapping_sub(1) & MAX_BATCHES);
         // Acquire as above, for the batch taken. Failure: another put or take succeeded.
         match head.compare_exchange(old.0, new.0, order, order) {
-            Ok(_) => return Some(first),
+            Ok(_) => return Some((first, (link >> 32) as u32)),
             Err(found) => old = Head(found),
         }
         shelf.pause();

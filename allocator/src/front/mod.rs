@@ -38,6 +38,7 @@ use crate::accounting::InHand;
 use crate::descriptor::Block;
 use crate::global_alloc::{address, locate};
 use crate::live::CORE;
+use crate::os;
 use crate::os::sequence;
 pub(crate) use crate::os::sequence::Refused;
 use crate::page_map::{Entry, lookup};
@@ -138,14 +139,14 @@ fn from_core(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
 fn refill(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
     let in_hand = InHand::take();
     let found = match depot::begin_take(&shelf::Of(class)) {
-        Some(batch) => refill_from_depot(class, batch),
+        Some((batch, origin)) => refill_from_depot(class, batch, origin),
         None => refill_from_core(class, bytes),
     };
     drop(in_hand);
     found
 }
 
-fn refill_from_depot(class: Class, batch: u32) -> Option<(NonNull<u8>, bool)> {
+fn refill_from_depot(class: Class, batch: u32, origin: u32) -> Option<(NonNull<u8>, bool)> {
     // Relaxed: an estimate.
     let least = &LEAST[class.0 as usize];
     let left = u64::from(depot::batches(&shelf::Of(class)));
@@ -153,6 +154,13 @@ fn refill_from_depot(class: Class, batch: u32) -> Option<(NonNull<u8>, bool)> {
         least.store(left, Ordering::Relaxed);
     }
     let (places, rest) = (shelf::Of::places(batch), batch_blocks(class) - 1);
+    if origin != os::processor() {
+        // The other processor has their first lines, changed. They come all at once now instead of one by one later.
+        for place in 0..=rest {
+            // SAFETY: a place of this thread's batch.
+            os::will_write(unsafe { places.wrapping_add(place).read() });
+        }
+    }
     // SAFETY: as in `pop`; this thread took the batch, and all its blocks.
     let pushed =
         unsafe { sequence::push_batch(&MAGAZINES, Key::of_class(class), (places, rest), 1) };
@@ -170,7 +178,7 @@ fn refill_from_depot(class: Class, batch: u32) -> Option<(NonNull<u8>, bool)> {
 
 /// Puts a filled batch into the depot, or, if that has enough, its blocks into the core.
 fn keep(class: Class, batch: u32) {
-    if depot::finish_put(&shelf::Of(class), batch) {
+    if depot::finish_put(&shelf::Of(class), batch, os::processor()) {
         return;
     }
     let mut blocks = [0; MAX_BATCH];

@@ -171,8 +171,9 @@ struct Request {
     bytes: usize,
 }
 
-/// Bytes before a block in its mapping, which has room for `size` bytes.
-fn colour(id: u32, Request { size, align, .. }: Request, bytes: usize) -> usize {
+/// Bytes before a block in its mapping. Only what rounding leaves is used, and not what a loose fit does: a size that fills
+/// its mapping, as powers of two do, may grow into the rest.
+fn colour(id: u32, Request { size, align, bytes }: Request) -> usize {
     // Neighbours in the table are far apart, so that a few blocks use all places.
     let colour = (id as usize * 21 % COLOURS) * LINE_BYTES;
     if align <= LINE_BYTES && colour + size <= bytes { colour } else { 0 }
@@ -181,7 +182,7 @@ fn colour(id: u32, Request { size, align, .. }: Request, bytes: usize) -> usize 
 fn hand_out(id: u32, request: Request, zeroed: bool) -> LargeBlock {
     let descriptor = DESCRIPTORS.get(id);
     let (base, bytes) = (descriptor.base(), descriptor.bytes());
-    let address = base + colour(id, request, bytes);
+    let address = base + colour(id, request);
     descriptor.address.store(address as u64, Ordering::Relaxed);
     descriptor.asked.store(request.bytes as u64, Ordering::Relaxed);
     descriptor.since.store(os::ticks(), Ordering::Relaxed);
@@ -362,8 +363,8 @@ pub(crate) fn resize(id: u32, old_size: usize, size: usize) -> Option<NonNull<u8
     let descriptor = DESCRIPTORS.get(id);
     let old_bytes = descriptor.bytes();
     let new_bytes = rounded(size.checked_add(descriptor.colour())?)?;
-    // Shrinking by less than a half is not worth a system call, and growing into what a loose fit has is none.
-    if new_bytes <= old_bytes && new_bytes > old_bytes / 2 {
+    // Growing into what a loose fit has needs no system call, and shrinking by less than a half is not worth one.
+    if new_bytes <= old_bytes && (size >= old_size || new_bytes > old_bytes / 2) {
         let asked = descriptor.asked.load(Ordering::Relaxed) as usize;
         if new_bytes > asked {
             CACHE.no_longer_wasted(new_bytes - asked);

@@ -13,6 +13,7 @@
 //! | [`processor`]          | the processor this thread runs on, or a number for the thread                   |
 //! | [`thread_pointer`]     | what tells the threads of this process apart                                    |
 //! | [`process_id`]         | the process                                                                    |
+//! | [`will_write`]         | has the processor get a cache line                                              |
 //! | [`ticks`]              | a fast monotonic clock in ticks of its own                                      |
 //! | [`monotonic_ns`]       | the system's monotonic clock                                                    |
 //! | [`sequence`]           | restartable sequences on per-processor arrays                                   |
@@ -37,7 +38,7 @@ pub(crate) use linux::{
     possible_processors, process_id, read_memory, register_sequence_fence, remap_in_place,
     remap_onto, reserve, ticks, unmap,
 };
-pub(crate) use processor::{processor, sequence_area, thread_pointer};
+pub(crate) use processor::{processor, sequence_area, thread_pointer, will_write};
 
 /// Bytes of a page.
 pub(crate) const PAGE_BYTES: usize = 4096;

@@ -72,6 +72,16 @@ pub(crate) fn thread_pointer() -> u64 {
     thread
 }
 
+/// Has this processor get the cache line at `address`, to write to it soon; whatever lies there, nothing happens otherwise.
+#[inline(always)]
+pub(crate) fn will_write(address: usize) {
+    // SAFETY: a hint, which never faults.
+    unsafe {
+        asm!("prefetchw [{address}]", address = in(reg) address,
+            options(nostack, preserves_flags, readonly));
+    }
+}
+
 /// A number that differs between most threads.
 #[cold]
 fn thread_number() -> u32 {
