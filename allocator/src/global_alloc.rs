@@ -69,6 +69,37 @@ unsafe impl GlobalAlloc for LfAlloc {
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let (size, align) = (layout.size(), layout.align());
+        if align <= 16 && size <= MAX_BLOCK_BYTES && new_size <= MAX_BLOCK_BYTES {
+            let (old, new) = (regular_key(size), regular_key(new_size));
+            if old.class() == new.class() {
+                return block;
+            }
+            let moved = match front::pop(new) {
+                Ok(moved) => moved,
+                Err(missed) => match allocate_missed(new, new_size, missed) {
+                    Some(moved) => moved,
+                    None => return core::ptr::null_mut(),
+                },
+            };
+            // SAFETY: both hold that many bytes, and the new block is nobody else's.
+            unsafe { block.copy_to_nonoverlapping(moved.as_ptr(), size.min(new_size)) };
+            // SAFETY: the caller's: a block of this allocator, given up now.
+            front::free(old, unsafe { NonNull::new_unchecked(block) });
+            return moved.as_ptr();
+        }
+        // SAFETY: the caller's.
+        unsafe { self.realloc_other(block, layout, new_size) }
+    }
+}
+
+impl LfAlloc {
+    /// As `realloc`, where one of the blocks is large or has an alignment of its own.
+    ///
+    /// # Safety
+    /// As [`GlobalAlloc::realloc`].
+    #[inline(never)]
+    unsafe fn realloc_other(self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         let (old, new) =
             (class_for(layout.size(), layout.align()), class_for(new_size, layout.align()));
         match (old, new) {
@@ -91,9 +122,7 @@ unsafe impl GlobalAlloc for LfAlloc {
         unsafe { self.dealloc(block, layout) };
         moved.as_ptr()
     }
-}
 
-impl LfAlloc {
     /// Frees a block of any layout.
     ///
     /// # Safety
@@ -217,6 +246,12 @@ fn allocate_other(size: usize, align: usize) -> Option<NonNull<u8>> {
         };
     }
     allocate(size, align, false).map(|found| found.0)
+}
+
+/// The key of a request of at most [`MAX_BLOCK_BYTES`].
+#[inline(always)]
+fn regular_key(size: usize) -> Key {
+    if size > MAX_SMALL_BYTES { Key::of_middle(size) } else { Key::of_small(size) }
 }
 
 /// The key of a request that is neither small nor large, without a particular alignment.
