@@ -337,6 +337,12 @@ impl Platform for Live {
     }
 
     #[inline(always)]
+    fn may_read_link(&self, descriptor: &Descriptor<AtomicU64>, class: Class, block: u32) {
+        let offset = (block as usize).wrapping_mul(size_class(class).block_bytes as usize);
+        os::will_write(Self::base_of(descriptor).wrapping_add(offset));
+    }
+
+    #[inline(always)]
     fn set_link(
         &self,
         _id: SuperblockId,

@@ -388,6 +388,11 @@ impl<P: Platform> Core<P> {
             let index = next;
             if index < written {
                 next = self.platform.link(id, descriptor, class, index);
+                // Batches are freed in the order of their addresses, so the list goes on as it went, more often than not;
+                // each link that memory has to be waited for waits for the one before.
+                let step = next.wrapping_sub(index);
+                let ahead = next.wrapping_add(step.wrapping_mul(4));
+                self.platform.may_read_link(descriptor, class, ahead);
             } else {
                 // Never freed since the superblock was initialised: the implicit link. Its memory is not touched.
                 next = index + 1;

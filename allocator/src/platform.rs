@@ -239,6 +239,11 @@ pub trait Platform {
         class: Class,
         block: u32,
     ) -> u32;
+    /// The link word of a block may be read soon: a hint. Any number is allowed, and nothing is read.
+    #[inline(always)]
+    fn may_read_link(&self, descriptor: &Descriptor<Self::Word>, class: Class, block: u32) {
+        let _ = (descriptor, class, block);
+    }
     /// Writes the link word of a block that the caller owns.
     fn set_link(
         &self,

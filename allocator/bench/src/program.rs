@@ -54,15 +54,19 @@ fn measure(
     let mut memory = Memory { start: resident_bytes(), ..Memory::default() };
     let mut work = workload.start(setting)?;
     let round = time / (ROUNDS + 2);
-    // Warms up, too: the last of these rounds is as long as those that count.
+    // Warms up, too: the last of these rounds is as long as those that count. First rounds may be slow, with pages that are
+    // touched for the first time: so it takes a while in any case.
     let mut operations = work.least_operations();
+    let mut warmed_up = Duration::ZERO;
     loop {
         let elapsed = work.round(operations).elapsed;
-        if elapsed * 2 >= round {
+        warmed_up += elapsed;
+        if elapsed * 2 < round {
+            let factor = round.as_nanos() / elapsed.as_nanos().max(1);
+            operations *= factor.clamp(2, 10) as u64;
+        } else if warmed_up >= time / 3 {
             break;
         }
-        let factor = round.as_nanos() / elapsed.as_nanos().max(1);
-        operations *= factor.clamp(2, 10) as u64;
     }
     // What the warm-up took is not told.
     let _ = work.latencies();
