@@ -43,6 +43,7 @@ pub mod descriptor;
 mod free;
 pub mod front;
 mod global_alloc;
+mod huge;
 mod large;
 mod list;
 mod live;

@@ -10,6 +10,7 @@ use crate::accounting::{self, Purpose};
 use crate::anchor::Anchor;
 use crate::decay;
 use crate::descriptor::{Backing, Descriptor, Meta};
+use crate::huge;
 use crate::large;
 use crate::list;
 use crate::os;
@@ -361,9 +362,11 @@ impl Platform for Live {
     #[cold]
     fn map(&self, geometry: Geometry) -> Option<MappedRun> {
         let bytes = superblock_bytes(geometry);
-        let mut count = run_length(geometry);
+        let huge = huge::superblock_run();
+        let mut count = run_length(geometry).max(huge.map_or(0, |huge| (huge / bytes) as u32));
         let address = loop {
-            match accounting::map(bytes * count as usize, GRANULE_BYTES, Purpose::Blocks) {
+            let align = huge.filter(|_| count > 1).unwrap_or(GRANULE_BYTES);
+            match accounting::map(bytes * count as usize, align, Purpose::Blocks) {
                 Some(address) => break address,
                 // Near a limit a single one may still be had.
                 None if count > 1 => count = 1,
@@ -371,6 +374,7 @@ impl Platform for Live {
             }
         };
         let run_bytes = bytes * count as usize;
+        huge::superblocks_mapped(address, run_bytes);
         let run = page_map::prepare(address, run_bytes)
             .and_then(|()| self.describe_run(address, geometry, count));
         if run.is_none() {

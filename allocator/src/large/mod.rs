@@ -26,6 +26,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use self::cache::Cache;
 use crate::accounting::{self, InHand, Purpose};
 use crate::decay;
+use crate::huge;
 use crate::list::{self, Links};
 use crate::live::CORE;
 use crate::os::{self, PAGE_BYTES, Remapped};
@@ -150,6 +151,7 @@ pub(crate) fn allocate(size: usize, align: usize, zeroed: bool) -> Option<LargeB
         }
     }
     let address = map_or_relieve(bytes, align.max(GRANULE_BYTES))?;
+    huge::block_mapped(address, bytes);
     let entered = page_map::prepare(address, GRANULE_BYTES).and_then(|()| {
         list::pop(&Descriptors, &UNUSED_DESCRIPTORS).or_else(|| DESCRIPTORS.extend(1))
     });

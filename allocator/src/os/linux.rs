@@ -26,6 +26,8 @@ const PROT_READ_WRITE: usize = 1 | 2;
 const MAP_PRIVATE_ANONYMOUS: usize = 0x02 | 0x20;
 const MAP_NORESERVE: usize = 0x4000;
 const MADV_DONTNEED: usize = 4;
+const MADV_HUGEPAGE: usize = 14;
+const MADV_NOHUGEPAGE: usize = 15;
 const MREMAP_MAYMOVE_FIXED: usize = 1 | 2;
 const CLOCK_MONOTONIC: usize = 1;
 const SIGABRT: usize = 6;
@@ -250,18 +252,48 @@ pub(crate) fn environment(name: &CStr) -> Option<&'static CStr> {
 
 /// How many processors the machine may ever have: one more than the highest number.
 pub(crate) fn possible_processors() -> u32 {
-    let mut text = [0_u8; 64];
-    let path = c"/sys/devices/system/cpu/possible".as_ptr().expose_provenance();
+    let mut text = [0; 64];
+    let text = read_file(c"/sys/devices/system/cpu/possible", &mut text);
+    highest(text).map_or(ASSUMED_PROCESSORS, |highest| highest.saturating_add(1))
+}
+
+/// Whether the system backs memory with huge pages although nobody asked for them.
+pub(crate) fn gives_huge_pages() -> bool {
+    let mut text = [0; 64];
+    read_file(c"/sys/kernel/mm/transparent_hugepage/enabled", &mut text).starts_with(b"[always]")
+}
+
+/// The beginning of a file, as much as `text` holds; nothing if it cannot be read.
+fn read_file<'t>(path: &CStr, text: &'t mut [u8]) -> &'t [u8] {
+    let path = path.as_ptr().expose_provenance();
     // SAFETY: opens for reading; the path ends with a zero byte (open(2)).
     let file = unsafe { syscall(SYS_OPEN, [path, O_RDONLY_CLOEXEC, 0, 0, 0, 0]) };
-    let Ok(file) = usize::try_from(file) else { return ASSUMED_PROCESSORS };
+    let Ok(file) = usize::try_from(file) else { return &[] };
     let buffer = [file, text.as_mut_ptr().expose_provenance(), text.len(), 0, 0, 0];
     // SAFETY: writes to `text` at most as much as it holds (read(2)).
     let read = unsafe { syscall(SYS_READ, buffer) };
     // SAFETY: opened above, known to nobody else.
     unsafe { syscall(SYS_CLOSE, [file, 0, 0, 0, 0, 0]) };
-    let text = text.get(..usize::try_from(read).unwrap_or(0)).unwrap_or(&[]);
-    highest(text).map_or(ASSUMED_PROCESSORS, |highest| highest.saturating_add(1))
+    text.get(..usize::try_from(read).unwrap_or(0)).unwrap_or(&[])
+}
+
+/// What [`advise_huge`] tells of transparent huge pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Huge {
+    /// They would do harm there.
+    Never,
+    /// They would be good there.
+    Wanted,
+}
+
+/// Tells the system whether a mapping of this crate should have huge pages: advice (madvise(2)), which may be refused.
+pub(crate) fn advise_huge(address: usize, bytes: usize, huge: Huge) {
+    let advice = match huge {
+        Huge::Never => MADV_NOHUGEPAGE,
+        Huge::Wanted => MADV_HUGEPAGE,
+    };
+    // SAFETY: changes how pages are made, and not what is in them.
+    unsafe { syscall(SYS_MADVISE, [address, bytes, advice, 0, 0, 0]) };
 }
 
 /// The last number of a list such as `0-3,8-11`.

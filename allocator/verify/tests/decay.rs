@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
 
 use lfalloc::LfAlloc;
 use lfalloc::observe::{Parts, Tables, magazine_processors, totals};
@@ -225,4 +225,36 @@ fn the_depot_empties() {
     }
     // A magazine of 126 blocks for each processor that this thread has been on.
     assert!(after <= 64 << 10, "{after} bytes in magazines and depot");
+}
+
+/// Aim: threads that have allocated once and sleep hold nothing back, since magazines are the processors'. Method: what is cached
+/// with 100 sleeping threads, and with 1,000.
+#[test]
+fn sleeping_threads_hold_nothing_back() {
+    let _alone = alone();
+    let cached = |threads: usize| {
+        let ready = Barrier::new(threads + 1);
+        let end = Barrier::new(threads + 1);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                let builder = std::thread::Builder::new().stack_size(64 << 10);
+                builder
+                    .spawn_scoped(scope, || {
+                        for bytes in [64, 1000, 5000] {
+                            free(allocate(bytes), bytes);
+                        }
+                        ready.wait();
+                        end.wait();
+                    })
+                    .unwrap();
+            }
+            ready.wait();
+            let cached = parts().cached;
+            end.wait();
+            cached
+        })
+    };
+    let (few, many) = (cached(100), cached(1000));
+    let most = few + i64::from(magazine_processors()) * (64 << 10);
+    assert!(many <= most, "{few} bytes are cached with 100 threads, {many} with 1,000");
 }
