@@ -78,7 +78,7 @@ static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static FREES: AtomicU64 = AtomicU64::new(0);
 static LIVE_BYTES: AtomicU64 = AtomicU64::new(0);
 
-// Counters, and the words of a descriptor, are Relaxed: a descriptor changes hands through a stack, a cache slot
+// Counters, and the words of a descriptor, are Relaxed: a descriptor changes hands through a stack
 // (Release and Acquire there) or its block's owner; a view reads `state` first, and what follows may be newer.
 
 struct Descriptors;
@@ -147,7 +147,9 @@ pub(crate) fn allocate(size: usize, align: usize, zeroed: bool) -> Option<LargeB
             return Some(hand_out(id, request, recommit(id)));
         }
         if let Some((id, zeroed)) = take_parked(bytes) {
-            return Some(hand_out(id, request, zeroed));
+            // The cache knows nothing of it: no fit of its own.
+            let bytes = DESCRIPTORS.get(id).bytes();
+            return Some(hand_out(id, Request { bytes, ..request }, zeroed));
         }
     }
     let address = map_or_relieve(bytes, align.max(GRANULE_BYTES))?;

@@ -5,7 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout};
 
 use lfalloc::LfAlloc;
-use lfalloc::observe::Tables;
+use lfalloc::observe::{Tables, totals};
 
 /// Splits a reservation into as many mappings as the kernel allows; the pieces.
 fn use_up_mappings() -> (*mut libc::c_void, usize) {
@@ -54,10 +54,28 @@ fn the_books_balance_at_the_limit_of_mappings() {
         assert_eq!(census.parts.sum(), census.parts.mapped, "{:?}", census.parts);
         assert_eq!(census.parts.live + census.parts.large, 0);
     }
+    // Blocks that could not be unmapped are used again, for requests that they do not fit tightly.
+    // SAFETY: the size is not zero.
+    let blocks: Vec<_> = (0..20).map(|_| unsafe { LfAlloc.alloc(layout(340_000)) }).collect();
+    for block in blocks {
+        // SAFETY: allocated with that layout.
+        unsafe { LfAlloc.dealloc(block, layout(340_000)) };
+    }
     // SAFETY: the mapping made above.
     assert_eq!(unsafe { libc::munmap(start, bytes) }, 0);
     LfAlloc.purge();
     let census = tables.take(1).unwrap();
     assert_eq!(census.parts.sum(), census.parts.mapped);
     assert_eq!(census.parts.mapped, census.parts.metadata, "without the limit all of it goes back");
+    // A loose fit is as good as ever: what it wastes is not confused by those blocks.
+    // SAFETY: the size is not zero.
+    let large = unsafe { LfAlloc.alloc(layout(2 << 20)) };
+    // SAFETY: allocated with that layout.
+    unsafe { LfAlloc.dealloc(large, layout(2 << 20)) };
+    let mapped = totals().mapped_bytes;
+    // SAFETY: the size is not zero.
+    let smaller = unsafe { LfAlloc.alloc(layout(600_000)) };
+    assert_eq!(totals().mapped_bytes, mapped, "the block that is kept is taken");
+    // SAFETY: allocated with that layout.
+    unsafe { LfAlloc.dealloc(smaller, layout(600_000)) };
 }
