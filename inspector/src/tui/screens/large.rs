@@ -184,7 +184,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model, data: &Data) {
         data.large_rates(model.before()).map_or([None; 2], |rates| rates.map(Some));
     let texts = [
         format!(
-            "live {} in {}, kept for reuse {} in {kept} of 16",
+            "live {} in {}, kept for reuse {} in {kept}",
             format::bytes(data.picture.parts.large),
             data.picture.large.len() - kept,
             format::bytes(data.picture.parts.large_cached),
