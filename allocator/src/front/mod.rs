@@ -42,7 +42,7 @@ use crate::os;
 use crate::os::sequence;
 pub(crate) use crate::os::sequence::Refused;
 use crate::page_map::{Entry, lookup};
-use crate::platform::{Class, Heap, Platform, Request};
+use crate::platform::{Class, Geometry, Heap, Platform, Request};
 use crate::size_class::{CLASS_COUNT, Key, size_class};
 
 use self::depot::{MAX_BATCH, Shelf as _};
@@ -117,10 +117,14 @@ fn header(class: Class, with: impl Fn(&Header)) {
 
 /// The heap that this thread's magazines of `class` are filled from. Several processors share one, since magazines leave
 /// little for heaps to do, and each heap's ACTIVE superblock is memory that waits: two share one of classes with superblocks
-/// of 64 KiB, eight of those with superblocks of 1 MiB.
+/// of 64 KiB, eight of those with superblocks of 1 MiB. Where there are no magazines each has its own.
 fn heap_for(class: Class) -> Heap {
     let Heap(heap) = CORE.platform().current_heap();
-    Heap(heap >> if size_class(class).shape.geometry.0 == 0 { 1 } else { 3 })
+    match (processors(), size_class(class).shape.geometry) {
+        (0, _) => Heap(heap),
+        (_, Geometry(0)) => Heap(heap >> 1),
+        _ => Heap(heap >> 3),
+    }
 }
 
 /// One block from the core.
@@ -213,7 +217,10 @@ fn refill_from_core(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
         *place = address(class, *block).addr().get();
     }
     let blocks = &blocks[..rest.len()];
-    if !blocks.is_empty() {
+    if blocks.is_empty() {
+        // A batch of one: nothing for the magazine, but it was of no use.
+        header(class, |header| header.refilled(0, 0));
+    } else {
         // SAFETY: as in `refill_from_depot`.
         let pushed = unsafe {
             let blocks = (blocks.as_ptr(), blocks.len());
