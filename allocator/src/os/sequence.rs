@@ -163,6 +163,33 @@ macro_rules! begun {
     };
 }
 
+/// A sequence: its instructions after [`begun`], and its operands beside those that all have. The last instruction commits.
+macro_rules! sequence {
+    ($magazines:ident, $key:ident => $result:ident; $($instruction:literal),+; $($operands:tt)*) => {
+        asm!(
+            begun!(),
+            $($instruction,)+
+            "5:",
+            "9:",
+            magazines = in(reg) $magazines,
+            key = in(reg) usize::from($key.0),
+            area = out(reg) _,
+            magazine = out(reg) _,
+            word = out(reg) _,
+            result = out(reg) $result,
+            AREA = const AREA_OFFSET,
+            LIMIT = const LIMIT_OFFSET,
+            ADDRESSES = const ADDRESSES_OFFSET,
+            CS = const RSEQ_CS_OFFSET,
+            CPU = const CPU_ID_OFFSET,
+            STRIDE = const STRIDE_SHIFT,
+            SLOTS = const HEADER_BYTES,
+            $($operands)*
+            options(nostack),
+        )
+    };
+}
+
 /// What stands in `result` after a failure, as 32 bits.
 #[inline(always)]
 const fn refused(result: u32) -> Refused {
@@ -182,30 +209,13 @@ pub(crate) unsafe fn pop(magazines: &Magazines, key: Key) -> Result<usize, Refus
     let result: usize;
     // SAFETY: as above; only the last instruction changes anything that others see.
     unsafe {
-        asm!(
-            begun!(),
+        sequence!(magazines, key => result;
             // One less of no blocks, or of a closed magazine's, is negative in 16 bits.
             "dec {result:x}",
             "js 8b",
             "mov {result}, qword ptr [{magazine} + 8*{result:r} + {SLOTS}]",
             "add {word}, 0xffff",
-            "mov qword ptr [{magazine}], {word}",
-            "5:",
-            "9:",
-            magazines = in(reg) magazines,
-            key = in(reg) usize::from(key.0),
-            area = out(reg) _,
-            magazine = out(reg) _,
-            word = out(reg) _,
-            result = out(reg) result,
-            AREA = const AREA_OFFSET,
-            LIMIT = const LIMIT_OFFSET,
-            ADDRESSES = const ADDRESSES_OFFSET,
-            CS = const RSEQ_CS_OFFSET,
-            CPU = const CPU_ID_OFFSET,
-            STRIDE = const STRIDE_SHIFT,
-            SLOTS = const HEADER_BYTES,
-            options(nostack),
+            "mov qword ptr [{magazine}], {word}";
         );
     }
     // Blocks lie at multiples of 16, and what tells of a failure does not.
@@ -221,31 +231,14 @@ pub(crate) unsafe fn push(magazines: &Magazines, key: Key, block: usize) -> Resu
     let result: u32;
     // SAFETY: as above; a slot above `blocks` means nothing to anybody.
     unsafe {
-        asm!(
-            begun!(),
+        sequence!(magazines, key => result;
             "cmp {result:e}, dword ptr [{magazines} + 4*{key} + {CAPACITIES}]",
             "jae 8b",
             "mov qword ptr [{magazine} + 8*{result:r} + {SLOTS}], {block}",
             "inc {word}",
-            "mov qword ptr [{magazine}], {word}",
-            "5:",
-            "9:",
-            magazines = in(reg) magazines,
-            key = in(reg) usize::from(key.0),
+            "mov qword ptr [{magazine}], {word}";
             block = in(reg) block,
-            area = out(reg) _,
-            magazine = out(reg) _,
-            word = out(reg) _,
-            result = out(reg) result,
-            AREA = const AREA_OFFSET,
-            LIMIT = const LIMIT_OFFSET,
             CAPACITIES = const CAPACITIES_OFFSET,
-            ADDRESSES = const ADDRESSES_OFFSET,
-            CS = const RSEQ_CS_OFFSET,
-            CPU = const CPU_ID_OFFSET,
-            STRIDE = const STRIDE_SHIFT,
-            SLOTS = const HEADER_BYTES,
-            options(nostack),
         );
     }
     if result.cast_signed() < 0 { Err(refused(result)) } else { Ok(()) }
@@ -264,8 +257,7 @@ pub(crate) unsafe fn pop_batch(
     let result: u32;
     // SAFETY: as `pop`; an aborted copy leaves `out` in any state, and the caller does not look at it then.
     unsafe {
-        asm!(
-            begun!(),
+        sequence!(magazines, key => result;
             "cmp {result:e}, dword ptr [{magazines} + 4*{key} + {CAPACITIES}]",
             "ja 8b",
             "sub {result:e}, ecx",
@@ -273,27 +265,11 @@ pub(crate) unsafe fn pop_batch(
             "sub {word}, rcx",
             "lea rsi, [{magazine} + 8*{result:r} + {SLOTS}]",
             "rep movsq",
-            "mov qword ptr [{magazine}], {word}",
-            "5:",
-            "9:",
-            magazines = in(reg) magazines,
-            key = in(reg) usize::from(key.0),
+            "mov qword ptr [{magazine}], {word}";
+            CAPACITIES = const CAPACITIES_OFFSET,
             inout("rcx") count => _,
             inout("rdi") out => _,
             out("rsi") _,
-            area = out(reg) _,
-            magazine = out(reg) _,
-            word = out(reg) _,
-            result = out(reg) result,
-            AREA = const AREA_OFFSET,
-            LIMIT = const LIMIT_OFFSET,
-            CAPACITIES = const CAPACITIES_OFFSET,
-            ADDRESSES = const ADDRESSES_OFFSET,
-            CS = const RSEQ_CS_OFFSET,
-            CPU = const CPU_ID_OFFSET,
-            STRIDE = const STRIDE_SHIFT,
-            SLOTS = const HEADER_BYTES,
-            options(nostack),
         );
     }
     if result.cast_signed() < 0 { Err(refused(result)) } else { Ok(()) }
@@ -313,36 +289,19 @@ pub(crate) unsafe fn push_batch(
     let result: u32;
     // SAFETY: as `push`.
     unsafe {
-        asm!(
-            begun!(),
+        sequence!(magazines, key => result;
             "lea edi, [{result:r} + rcx]",
             "cmp edi, dword ptr [{magazines} + 4*{key} + {CAPACITIES}]",
             "ja 8b",
             "add {word}, {change}",
             "lea rdi, [{magazine} + 8*{result:r} + {SLOTS}]",
             "rep movsq",
-            "mov qword ptr [{magazine}], {word}",
-            "5:",
-            "9:",
-            magazines = in(reg) magazines,
-            key = in(reg) usize::from(key.0),
+            "mov qword ptr [{magazine}], {word}";
             change = in(reg) count as u64 + (popped << 16),
+            CAPACITIES = const CAPACITIES_OFFSET,
             inout("rcx") count => _,
             inout("rsi") blocks => _,
             out("rdi") _,
-            area = out(reg) _,
-            magazine = out(reg) _,
-            word = out(reg) _,
-            result = out(reg) result,
-            AREA = const AREA_OFFSET,
-            LIMIT = const LIMIT_OFFSET,
-            CAPACITIES = const CAPACITIES_OFFSET,
-            ADDRESSES = const ADDRESSES_OFFSET,
-            CS = const RSEQ_CS_OFFSET,
-            CPU = const CPU_ID_OFFSET,
-            STRIDE = const STRIDE_SHIFT,
-            SLOTS = const HEADER_BYTES,
-            options(nostack),
         );
     }
     if result.cast_signed() < 0 { Err(refused(result)) } else { Ok(()) }
