@@ -35,7 +35,7 @@ unsafe impl GlobalAlloc for LfAlloc {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let (size, align) = (layout.size(), layout.align());
-        if size > MAX_SMALL_BYTES || align > 16 {
+        if is_other(size, align) {
             return into_raw(allocate_other(size, align));
         }
         let key = Key::of_small(size);
@@ -59,13 +59,13 @@ unsafe impl GlobalAlloc for LfAlloc {
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if layout.size() <= MAX_SMALL_BYTES && layout.align() <= 16 {
-            // SAFETY: the caller's: a block of this allocator.
-            let block = unsafe { NonNull::new_unchecked(block) };
-            return front::free(Key::of_small(layout.size()), block);
+        if is_other(layout.size(), layout.align()) {
+            // SAFETY: the caller's.
+            return unsafe { self.dealloc_other(block, layout) };
         }
-        // SAFETY: the caller's.
-        unsafe { self.dealloc_other(block, layout) };
+        // SAFETY: the caller's: a block of this allocator.
+        let block = unsafe { NonNull::new_unchecked(block) };
+        front::free(Key::of_small(layout.size()), block);
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
@@ -221,6 +221,26 @@ impl LfAlloc {
         before - crate::accounting::mapped_bytes()
     }
 }
+
+/// Whether a request is not small, or has an alignment of its own.
+#[inline(always)]
+fn is_other(size: usize, align: usize) -> bool {
+    // Apart and told to be unlikely: two comparisons with a jump each, instead of five instructions that unite them.
+    if size > MAX_SMALL_BYTES {
+        unlikely();
+        return true;
+    }
+    if align > 16 {
+        unlikely();
+        return true;
+    }
+    false
+}
+
+/// Tells the compiler that this is rarely reached.
+#[cold]
+#[inline(always)]
+fn unlikely() {}
 
 /// A block of at least `size` bytes at a multiple of `align`, and whether its bytes are known to be zero; `zeroed`: they
 /// had better be.
