@@ -17,7 +17,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use super::depot::MAX_BATCH;
 use super::drain::Magazines;
 use crate::accounting::{self, Purpose};
-use crate::os::sequence::{self, BLOCKS, CLOSED, HEADER_BYTES, STRIDE_SHIFT};
+use crate::os::sequence::{BLOCKS, CLOSED, HEADER_BYTES, MAGAZINES, STRIDE_SHIFT};
 use crate::os::{self, PAGE_BYTES};
 use crate::platform::Class;
 use crate::size_class::{CLASS_COUNT, CLASSES, Key};
@@ -68,8 +68,6 @@ pub(crate) const fn batch_blocks(class: Class) -> usize {
     row(class).batch as usize
 }
 
-/// Where the magazines are, once that is decided.
-pub(super) static MAGAZINES: sequence::Magazines = sequence::Magazines::new();
 /// Where those of the first processor begin.
 static BASE: AtomicUsize = AtomicUsize::new(0);
 static IS_DECIDED: AtomicBool = AtomicBool::new(false);

@@ -39,7 +39,7 @@ use crate::descriptor::Block;
 use crate::global_alloc::{address, locate};
 use crate::live::CORE;
 use crate::os;
-use crate::os::sequence;
+use crate::os::sequence::{self, MAGAZINES};
 pub(crate) use crate::os::sequence::Refused;
 use crate::page_map::{Entry, lookup};
 use crate::platform::{Class, Geometry, Heap, Platform, Request};
@@ -47,7 +47,7 @@ use crate::size_class::{CLASS_COUNT, Key, size_class};
 
 use self::depot::{MAX_BATCH, Shelf as _};
 use self::magazine::batch_blocks;
-use self::magazine::{Header, MAGAZINES};
+use self::magazine::Header;
 pub(crate) use self::magazine::{MagazineCounts, capacity, counts, processors};
 
 /// Bytes of a cache line.
@@ -59,7 +59,7 @@ const MOST_UNNEEDED: u64 = 64;
 #[inline(always)]
 pub(crate) fn pop(key: Key) -> Result<NonNull<u8>, Refused> {
     // SAFETY: `begin` has mapped them.
-    match unsafe { sequence::pop(&MAGAZINES, key) } {
+    match unsafe { sequence::pop(key) } {
         // SAFETY: a block's address.
         Ok(block) => Ok(unsafe { pointer(block) }),
         Err(refused) => Err(refused),
@@ -70,7 +70,7 @@ pub(crate) fn pop(key: Key) -> Result<NonNull<u8>, Refused> {
 #[inline(always)]
 pub(crate) fn free(key: Key, block: NonNull<u8>) {
     // SAFETY: as in `pop`; the block is the caller's, who gives it up.
-    if let Err(refused) = unsafe { sequence::push(&MAGAZINES, key, block.addr().get()) } {
+    if let Err(refused) = unsafe { sequence::push(key, block.addr().get()) } {
         free_slow(key, block, refused);
     }
 }
@@ -169,7 +169,7 @@ fn refill_from_depot(class: Class, batch: u32, origin: u32) -> Option<(NonNull<u
     }
     // SAFETY: as in `pop`; this thread took the batch, and all its blocks.
     let pushed =
-        unsafe { sequence::push_batch(&MAGAZINES, Key::of_class(class), (places, rest), 1) };
+        unsafe { sequence::push_batch(Key::of_class(class), (places, rest), 1) };
     if pushed.is_ok() {
         // SAFETY: the last place of the batch.
         let own = unsafe { places.wrapping_add(rest).read() };
@@ -224,7 +224,7 @@ fn refill_from_core(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
         // SAFETY: as in `refill_from_depot`.
         let pushed = unsafe {
             let blocks = (blocks.as_ptr(), blocks.len());
-            sequence::push_batch(&MAGAZINES, Key::of_class(class), blocks, 0)
+            sequence::push_batch(Key::of_class(class), blocks, 0)
         };
         match pushed {
             Ok(()) => {
@@ -280,7 +280,7 @@ unsafe fn flush_to(header: &Header, class: Class, block: NonNull<u8>, places: *m
     let rest = batch_blocks(class) - 1;
     header.taking(rest as u64 + 1);
     // SAFETY: as in `pop`, and the caller's.
-    let popped = unsafe { sequence::pop_batch(&MAGAZINES, Key::of_class(class), places, rest) };
+    let popped = unsafe { sequence::pop_batch(Key::of_class(class), places, rest) };
     if popped.is_err() {
         header.not_taken(rest as u64 + 1);
         return false;

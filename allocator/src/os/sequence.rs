@@ -51,13 +51,16 @@ pub(crate) struct Magazines {
     addresses: [AtomicUsize; KEY_COUNT],
 }
 
+/// The magazines of this process.
+pub(crate) static MAGAZINES: Magazines = Magazines::new();
+
 const AREA_OFFSET: usize = offset_of!(Magazines, area);
 const LIMIT_OFFSET: usize = offset_of!(Magazines, limit);
 const CAPACITIES_OFFSET: usize = offset_of!(Magazines, capacities);
 const ADDRESSES_OFFSET: usize = offset_of!(Magazines, addresses);
 
 impl Magazines {
-    pub(crate) const fn new() -> Self {
+    const fn new() -> Self {
         Self {
             area: AtomicIsize::new(0),
             limit: AtomicU32::new(0),
@@ -127,6 +130,9 @@ pub(crate) fn processor_at(area: isize) -> u32 {
 /// The description of a sequence from label 4 to label 5 that is aborted at label 6, at label 3; what is at label 6: the
 /// signature that the kernel looks for (`RSEQ_SIG`), and, as at labels 7 and 8, a jump to label 9 with `result` telling what
 /// happened; and the first instructions of every sequence, until `magazine` is the address of this processor's magazine.
+///
+/// The very first loads the address of [`MAGAZINES`] to r11, spelled in bytes: with this kind of relocation linkers make a `lea` of it
+/// where the address is known, as in every executable. (What the compiler writes loads it from the global offset table, always.)
 macro_rules! begun {
     () => {
         ".pushsection .data.rel.ro.lfalloc_rseq, \"aw\", @progbits
@@ -148,8 +154,11 @@ macro_rules! begun {
          mov {result:e}, -3
          jmp 9f
          .popsection
-         mov {word:e}, dword ptr [{magazines} + {LIMIT}]
-         mov {area}, qword ptr [{magazines} + {AREA}]
+         .byte 0x4c, 0x8b, 0x1d
+         .reloc ., R_X86_64_REX_GOTPCRELX, {MAGAZINES} - 4
+         .long 0
+         mov {word:e}, dword ptr [r11 + {LIMIT}]
+         mov {area}, qword ptr [r11 + {AREA}]
          cmp dword ptr fs:[{area} + {CPU}], {word:e}
          jae 7b
          lea {magazine}, [rip + 3b]
@@ -157,7 +166,7 @@ macro_rules! begun {
          4:
          mov {magazine:e}, dword ptr fs:[{area} + {CPU}]
          shl {magazine}, {STRIDE}
-         add {magazine}, qword ptr [{magazines} + 8*{key} + {ADDRESSES}]
+         add {magazine}, qword ptr [r11 + 8*{key} + {ADDRESSES}]
          mov {word}, qword ptr [{magazine}]
          movzx {result:e}, {word:x}"
     };
@@ -165,13 +174,14 @@ macro_rules! begun {
 
 /// A sequence: its instructions after [`begun`], and its operands beside those that all have. The last instruction commits.
 macro_rules! sequence {
-    ($magazines:ident, $key:ident => $result:ident; $($instruction:literal),+; $($operands:tt)*) => {
+    ($key:ident => $result:ident; $($instruction:literal),+; $($operands:tt)*) => {
         asm!(
             begun!(),
             $($instruction,)+
             "5:",
             "9:",
-            magazines = in(reg) $magazines,
+            out("r11") _,
+            MAGAZINES = sym MAGAZINES,
             key = in(reg) usize::from($key.0),
             area = out(reg) _,
             magazine = out(reg) _,
@@ -205,11 +215,11 @@ const fn refused(result: u32) -> Refused {
 /// # Safety
 /// The magazines of every processor below the limit are mapped. The caller owns the block.
 #[inline(always)]
-pub(crate) unsafe fn pop(magazines: &Magazines, key: Key) -> Result<usize, Refused> {
+pub(crate) unsafe fn pop(key: Key) -> Result<usize, Refused> {
     let result: usize;
     // SAFETY: as above; only the last instruction changes anything that others see.
     unsafe {
-        sequence!(magazines, key => result;
+        sequence!(key => result;
             // One less of no blocks, or of a closed magazine's, is negative in 16 bits.
             "dec {result:x}",
             "js 8b",
@@ -227,12 +237,12 @@ pub(crate) unsafe fn pop(magazines: &Magazines, key: Key) -> Result<usize, Refus
 /// # Safety
 /// As [`pop`]; the caller owns the block and gives it up if this succeeds.
 #[inline(always)]
-pub(crate) unsafe fn push(magazines: &Magazines, key: Key, block: usize) -> Result<(), Refused> {
+pub(crate) unsafe fn push(key: Key, block: usize) -> Result<(), Refused> {
     let result: u32;
     // SAFETY: as above; a slot above `blocks` means nothing to anybody.
     unsafe {
-        sequence!(magazines, key => result;
-            "cmp {result:e}, dword ptr [{magazines} + 4*{key} + {CAPACITIES}]",
+        sequence!(key => result;
+            "cmp {result:e}, dword ptr [r11 + 4*{key} + {CAPACITIES}]",
             "jae 8b",
             "mov qword ptr [{magazine} + 8*{result:r} + {SLOTS}], {block}",
             "inc {word}",
@@ -249,7 +259,6 @@ pub(crate) unsafe fn push(magazines: &Magazines, key: Key, block: usize) -> Resu
 /// # Safety
 /// As [`pop`]; `out` has room for that many, for this thread alone.
 pub(crate) unsafe fn pop_batch(
-    magazines: &Magazines,
     key: Key,
     out: *mut usize,
     count: usize,
@@ -257,8 +266,8 @@ pub(crate) unsafe fn pop_batch(
     let result: u32;
     // SAFETY: as `pop`; an aborted copy leaves `out` in any state, and the caller does not look at it then.
     unsafe {
-        sequence!(magazines, key => result;
-            "cmp {result:e}, dword ptr [{magazines} + 4*{key} + {CAPACITIES}]",
+        sequence!(key => result;
+            "cmp {result:e}, dword ptr [r11 + 4*{key} + {CAPACITIES}]",
             "ja 8b",
             "sub {result:e}, ecx",
             "jb 8b",
@@ -281,7 +290,6 @@ pub(crate) unsafe fn pop_batch(
 /// # Safety
 /// As [`push`], for each; nobody changes what is at `blocks` meanwhile.
 pub(crate) unsafe fn push_batch(
-    magazines: &Magazines,
     key: Key,
     (blocks, count): (*const usize, usize),
     popped: u64,
@@ -289,9 +297,9 @@ pub(crate) unsafe fn push_batch(
     let result: u32;
     // SAFETY: as `push`.
     unsafe {
-        sequence!(magazines, key => result;
+        sequence!(key => result;
             "lea edi, [{result:r} + rcx]",
-            "cmp edi, dword ptr [{magazines} + 4*{key} + {CAPACITIES}]",
+            "cmp edi, dword ptr [r11 + 4*{key} + {CAPACITIES}]",
             "ja 8b",
             "add {word}, {change}",
             "lea rdi, [{magazine} + 8*{result:r} + {SLOTS}]",
