@@ -71,10 +71,14 @@ unsafe impl GlobalAlloc for LfAlloc {
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         let (size, align) = (layout.size(), layout.align());
         if align <= 16 && size <= MAX_BLOCK_BYTES && new_size <= MAX_BLOCK_BYTES {
-            let (old, new) = (regular_key(size), regular_key(new_size));
-            if old.class() == new.class() {
+            let (least, most) = if size < new_size { (size, new_size) } else { (new_size, size) };
+            let key = regular_key(least);
+            if most <= key.block_bytes() {
+                // The same class.
                 return block;
             }
+            let other = regular_key(most);
+            let (old, new) = if size < new_size { (key, other) } else { (other, key) };
             let moved = match front::pop(new) {
                 Ok(moved) => moved,
                 Err(missed) => match allocate_missed(new, new_size, missed) {

@@ -136,11 +136,11 @@ fn updates_add_up_to_the_full_state() {
     assert_eq!((&full.classes, &full.heaps), (&update.classes, &update.heaps));
     assert_eq!(full.samples, update.samples);
     assert_eq!(known.counters.values().copied().collect::<Vec<_>>(), full.counters);
-    assert!(full.counters.len() > 50, "{}", full.counters.len());
+    assert!(full.counters.len() > 40, "{}", full.counters.len());
     assert_eq!(known.magazines.values().copied().collect::<Vec<_>>(), full.magazines);
     assert_eq!(update.depots, full.depots);
     if full.front.is_some() {
-        assert!(full.magazines.len() > 50, "{}", full.magazines.len());
+        assert!(full.magazines.len() > 40, "{}", full.magazines.len());
     }
     assert!(full.superblocks.len() > 100);
     let by_updates: Vec<_> = known.superblocks.values().map(ageless).collect();

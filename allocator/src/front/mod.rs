@@ -39,15 +39,15 @@ use crate::descriptor::Block;
 use crate::global_alloc::{address, locate};
 use crate::live::CORE;
 use crate::os;
-use crate::os::sequence::{self, MAGAZINES};
 pub(crate) use crate::os::sequence::Refused;
+use crate::os::sequence::{self, MAGAZINES};
 use crate::page_map::{Entry, lookup};
 use crate::platform::{Class, Geometry, Heap, Platform, Request};
 use crate::size_class::{CLASS_COUNT, Key, size_class};
 
 use self::depot::{MAX_BATCH, Shelf as _};
-use self::magazine::batch_blocks;
 use self::magazine::Header;
+use self::magazine::batch_blocks;
 pub(crate) use self::magazine::{MagazineCounts, capacity, counts, processors};
 
 /// Bytes of a cache line.
@@ -168,8 +168,7 @@ fn refill_from_depot(class: Class, batch: u32, origin: u32) -> Option<(NonNull<u
         }
     }
     // SAFETY: as in `pop`; this thread took the batch, and all its blocks.
-    let pushed =
-        unsafe { sequence::push_batch(Key::of_class(class), (places, rest), 1) };
+    let pushed = unsafe { sequence::push_batch(Key::of_class(class), (places, rest), 1) };
     if pushed.is_ok() {
         // SAFETY: the last place of the batch.
         let own = unsafe { places.wrapping_add(rest).read() };

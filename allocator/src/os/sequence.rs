@@ -258,11 +258,7 @@ pub(crate) unsafe fn push(key: Key, block: usize) -> Result<(), Refused> {
 ///
 /// # Safety
 /// As [`pop`]; `out` has room for that many, for this thread alone.
-pub(crate) unsafe fn pop_batch(
-    key: Key,
-    out: *mut usize,
-    count: usize,
-) -> Result<(), Refused> {
+pub(crate) unsafe fn pop_batch(key: Key, out: *mut usize, count: usize) -> Result<(), Refused> {
     let result: u32;
     // SAFETY: as `pop`; an aborted copy leaves `out` in any state, and the caller does not look at it then.
     unsafe {
