@@ -396,6 +396,7 @@ impl<P: Platform> Core<P> {
             } else {
                 // Never freed since the superblock was initialised: the implicit link. Its memory is not touched.
                 next = index + 1;
+                self.platform.may_read_link(descriptor, class, index);
             }
             if index >= maxcount || next > maxcount {
                 return Err(self.changed_or_corrupted(id, class, anchor, index, next));
