@@ -36,6 +36,8 @@ pub(crate) trait Links {
     fn point(&self, _name: &'static str) {}
     /// See [`Platform::pause`].
     fn pause(&self) {}
+    /// That descriptor may be taken next: a hint.
+    fn may_take(&self, _id: u32) {}
 }
 
 /// Pushes a chain of descriptors that this thread holds, linked from `first` to `last`.
@@ -76,6 +78,9 @@ pub(crate) fn pop<L: Links>(links: &L, head: &L::Word) -> Option<u32> {
         match head.compare_exchange(old.0, new.0, Ordering::Acquire, Ordering::Acquire) {
             Ok(_) => {
                 links.point("list.popped");
+                if link > 0 {
+                    links.may_take(link - 1);
+                }
                 return Some(first);
             }
             Err(found) => old = Head(found),
@@ -99,6 +104,10 @@ impl<P: Platform> Links for Core<P> {
 
     fn pause(&self) {
         self.platform.pause();
+    }
+
+    fn may_take(&self, id: u32) {
+        self.platform.may_take(SuperblockId(id));
     }
 }
 

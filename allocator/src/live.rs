@@ -344,6 +344,11 @@ impl Platform for Live {
     }
 
     #[inline(always)]
+    fn may_take(&self, id: SuperblockId) {
+        os::will_write(core::ptr::from_ref(DESCRIPTORS.get(id.0)).addr());
+    }
+
+    #[inline(always)]
     fn set_link(
         &self,
         _id: SuperblockId,

@@ -17,6 +17,9 @@ use crate::platform::{
 /// Most blocks that one batch takes.
 pub const MAX_BATCH: usize = 64;
 
+/// Links that are fetched ahead of the one that is read.
+const AHEAD: u32 = 8;
+
 /// The ordering that publishes a superblock: Release, but for a mutant.
 const fn publishing<P: Platform>() -> Ordering {
     if matches!(P::MUTANT, Mutant::PublishRelaxed) { Ordering::Relaxed } else { Ordering::Release }
@@ -384,15 +387,19 @@ impl<P: Platform> Core<P> {
         // Relaxed: as in `Core::meta`.
         let zeroed = Meta::from_word(descriptor.meta.load(Ordering::Relaxed)).zeroed();
         let mut next = anchor.avail();
+        // Batches are freed in the order of their addresses, so a list goes on as it went, more often than not, and mostly from
+        // neighbour to neighbour. Each link that memory has to be waited for waits for the one before, unless guessed.
+        let ahead = AHEAD.min(out.len() as u32);
+        for neighbour in 1..ahead {
+            self.platform.may_read_link(descriptor, class, next.wrapping_add(neighbour));
+        }
         for block in out {
             let index = next;
             if index < written {
                 next = self.platform.link(id, descriptor, class, index);
-                // Batches are freed in the order of their addresses, so the list goes on as it went, more often than not;
-                // each link that memory has to be waited for waits for the one before.
                 let step = next.wrapping_sub(index);
-                let ahead = next.wrapping_add(step.wrapping_mul(4));
-                self.platform.may_read_link(descriptor, class, ahead);
+                let guess = next.wrapping_add(step.wrapping_mul(ahead));
+                self.platform.may_read_link(descriptor, class, guess);
             } else {
                 // Never freed since the superblock was initialised: the implicit link. Its memory is not touched.
                 next = index + 1;

@@ -244,6 +244,9 @@ pub trait Platform {
     fn may_read_link(&self, descriptor: &Descriptor<Self::Word>, class: Class, block: u32) {
         let _ = (descriptor, class, block);
     }
+    /// That superblock's descriptor, which is one that is in use, may be wanted soon: a hint.
+    #[inline(always)]
+    fn may_take(&self, _id: SuperblockId) {}
     /// Writes the link word of a block that the caller owns.
     fn set_link(
         &self,

@@ -212,7 +212,8 @@ fn refill_from_core(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
     // two, each with its block.
     let lanes = (LINE_BYTES / size_class(class).block_bytes as usize).max(1);
     let apart = (0..lanes).flat_map(|lane| rest.iter().skip(lane).step_by(lanes));
-    for (place, block) in blocks.iter_mut().zip(apart) {
+    // The first is popped first: as the memory lies.
+    for (place, block) in blocks[..rest.len()].iter_mut().rev().zip(apart) {
         *place = address(class, *block).addr().get();
     }
     let blocks = &blocks[..rest.len()];
