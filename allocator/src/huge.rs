@@ -1,30 +1,47 @@
-//! Transparent huge pages: none that a program did not ask for.
+//! Transparent huge pages: where they save more than they can waste.
 //!
-//! Where the system gives them to everybody (`always` in `/sys/kernel/mm/transparent_hugepage/enabled`), one block in use can hold
-//! 2 MiB resident, and what is decommitted comes back by the 2 MiB. So superblocks are mapped with the advice against them
-//! there, mapping by mapping, and never for the process; with `LFALLOC_THP=1` they are mapped with the advice for them. Large blocks
-//! are the system's to decide, as they would be without this allocator, unless that is set.
+//! A huge page makes translations of addresses cheaper, and 512 page faults one. But where everything gets them, one block in use can
+//! hold 2 MiB resident, and what is decommitted comes back by the 2 MiB (khugepaged). So of themselves:
+//!
+//! * A process gets them only behind superblocks of 64 KiB, and only those that are mapped when it has [`MANY_BYTES`] already: what is
+//!   mapped and never touched is one run, hence a sixteenth at most.
+//! * When the first superblock of such a run is decommitted the run is advised against them: what went stays away.
+//! * Everything else that superblocks lie in is advised against them, where the system gives them to everybody. Large blocks are the
+//!   system's to decide, as they would be without this allocator.
+//!
+//! The advice is given mapping by mapping, and never for the process. With `LFALLOC_THP=1` all superblocks and large blocks are
+//! mapped with the advice for them, with `LFALLOC_THP=0` no superblock is.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
+use crate::accounting;
 use crate::os::{self, Huge};
+use crate::platform::Geometry;
 
 /// What is told to the system; 0: not decided.
 static POLICY: AtomicU8 = AtomicU8::new(0);
+/// The system has none.
 const NOTHING: u8 = 1;
+/// None behind superblocks.
 const AGAINST: u8 = 2;
+/// Everywhere.
 const FOR: u8 = 3;
+/// Where there is much, and nothing is said of the rest: nobody gets them unasked.
+const SOME: u8 = 4;
+/// Where there is much, and the rest is advised against them.
+const SOME_BUT_NO_MORE: u8 = 5;
 
 fn policy() -> u8 {
     // Relaxed, both: whoever decides at the same time decides the same.
     match POLICY.load(Ordering::Relaxed) {
         0 => {
-            let policy = if os::environment(c"LFALLOC_THP").is_some_and(|value| value == c"1") {
-                FOR
-            } else if os::gives_huge_pages() {
-                AGAINST
-            } else {
-                NOTHING
+            let wish = os::environment(c"LFALLOC_THP");
+            let policy = match (os::huge_pages(), wish) {
+                (None, _) => NOTHING,
+                (_, Some(wish)) if wish == c"1" => FOR,
+                (_, Some(wish)) if wish == c"0" => AGAINST,
+                (Some(Huge::Wanted), _) => SOME_BUT_NO_MORE,
+                (Some(Huge::Never), _) => SOME,
             };
             POLICY.store(policy, Ordering::Relaxed);
             policy
@@ -35,18 +52,33 @@ fn policy() -> u8 {
 
 /// Bytes of a huge page.
 const BYTES: usize = 2 << 20;
+/// Bytes that a process has mapped before it gets huge pages.
+const MANY_BYTES: i64 = 32 << 20;
 
-/// What superblocks should be mapped by, and at multiples of: the bytes of a huge page, where they are wanted.
-pub(crate) fn superblock_run() -> Option<usize> {
-    (policy() == FOR).then_some(BYTES)
+/// What superblocks that are to be mapped now should be mapped by, and at multiples of: the bytes of a huge page, where they are
+/// wanted.
+pub(crate) fn superblock_run(geometry: Geometry) -> Option<usize> {
+    let is_wanted = match policy() {
+        FOR => true,
+        SOME | SOME_BUT_NO_MORE => geometry.0 == 0 && accounting::mapped_bytes() >= MANY_BYTES,
+        _ => false,
+    };
+    is_wanted.then_some(BYTES)
 }
 
-/// Superblocks were mapped there.
-pub(crate) fn superblocks_mapped(address: usize, bytes: usize) {
+/// Superblocks were mapped there, `in_run` or not.
+pub(crate) fn superblocks_mapped(address: usize, bytes: usize, in_run: bool) {
     match policy() {
-        AGAINST => os::advise_huge(address, bytes, Huge::Never),
-        FOR => os::advise_huge(address, bytes, Huge::Wanted),
+        FOR | SOME | SOME_BUT_NO_MORE if in_run => os::advise_huge(address, bytes, Huge::Wanted),
+        AGAINST | SOME_BUT_NO_MORE => os::advise_huge(address, bytes, Huge::Never),
         _ => {}
+    }
+}
+
+/// A superblock of a run is about to be decommitted.
+pub(crate) fn leaves_run(address: usize) {
+    if policy() != FOR {
+        os::advise_huge(address & !(BYTES - 1), BYTES, Huge::Never);
     }
 }
 

@@ -133,8 +133,11 @@ pub(crate) fn cool_surplus() -> bool {
     is_more
 }
 
-/// The geometry stands in the low bits of a descriptor's `base`, which is aligned to a granule.
-const GEOMETRY_MASK: u64 = GRANULE_BYTES as u64 - 1;
+/// In the low bits of a descriptor's `base`, which is aligned to a granule, stand the geometry,
+const GEOMETRY_MASK: u64 = 0xFF;
+/// and whether it lies in a run of [`huge`].
+const IN_RUN: u64 = 0x100;
+const BASE_MASK: u64 = !(GRANULE_BYTES as u64 - 1);
 
 /// How many superblocks are mapped at once.
 const fn run_length(geometry: Geometry) -> u32 {
@@ -190,7 +193,7 @@ impl Live {
     #[inline]
     pub(crate) fn base_of(descriptor: &Descriptor<AtomicU64>) -> usize {
         // Relaxed: written before the descriptor was published; a view may read 0 a moment earlier.
-        (descriptor.base.load(Ordering::Relaxed) & !GEOMETRY_MASK) as usize
+        (descriptor.base.load(Ordering::Relaxed) & BASE_MASK) as usize
     }
 
     /// Geometry of a superblock.
@@ -222,7 +225,13 @@ impl Live {
     }
 
     /// Gives each superblock of a new run a descriptor, used ones first, and links all but the first.
-    fn describe_run(self, address: usize, geometry: Geometry, count: u32) -> Option<MappedRun> {
+    fn describe_run(
+        self,
+        address: usize,
+        geometry: Geometry,
+        count: u32,
+        in_run: bool,
+    ) -> Option<MappedRun> {
         let bytes = superblock_bytes(geometry);
         let mut run: Option<MappedRun> = None;
         for place in 0..count as usize {
@@ -238,7 +247,7 @@ impl Live {
                 }
                 break;
             };
-            self.describe(id, base, geometry);
+            self.describe(id, base, geometry, in_run);
             page_map::set(base, bytes, Entry::Superblock(id));
             match &mut run {
                 None => {
@@ -255,7 +264,7 @@ impl Live {
         run
     }
 
-    fn describe(self, id: SuperblockId, base: usize, geometry: Geometry) {
+    fn describe(self, id: SuperblockId, base: usize, geometry: Geometry, in_run: bool) {
         let descriptor = self.descriptor(id);
         // Relaxed, all: nobody else knows the superblock; published by the push of the run, or by the initialisation
         // of its first. The tag goes on where a former superblock left it.
@@ -264,7 +273,8 @@ impl Live {
         let meta = Meta::from_word(descriptor.meta.load(Ordering::Relaxed));
         descriptor.anchor.store(empty.word(), Ordering::Relaxed);
         descriptor.meta.store(meta.unused().word(), Ordering::Relaxed);
-        descriptor.base.store(base as u64 | u64::from(geometry.0), Ordering::Relaxed);
+        let in_run = if in_run { IN_RUN } else { 0 };
+        descriptor.base.store(base as u64 | in_run | u64::from(geometry.0), Ordering::Relaxed);
     }
 
     #[inline]
@@ -367,7 +377,7 @@ impl Platform for Live {
     #[cold]
     fn map(&self, geometry: Geometry) -> Option<MappedRun> {
         let bytes = superblock_bytes(geometry);
-        let huge = huge::superblock_run();
+        let huge = huge::superblock_run(geometry);
         let mut count = run_length(geometry).max(huge.map_or(0, |huge| (huge / bytes) as u32));
         let address = loop {
             let align = huge.filter(|_| count > 1).unwrap_or(GRANULE_BYTES);
@@ -379,9 +389,10 @@ impl Platform for Live {
             }
         };
         let run_bytes = bytes * count as usize;
-        huge::superblocks_mapped(address, run_bytes);
+        let in_run = huge.is_some() && count > 1;
+        huge::superblocks_mapped(address, run_bytes, in_run);
         let run = page_map::prepare(address, run_bytes)
-            .and_then(|()| self.describe_run(address, geometry, count));
+            .and_then(|()| self.describe_run(address, geometry, count, in_run));
         if run.is_none() {
             // SAFETY: mapped above and known to nobody. Should that fail, address space is lost, and nothing else.
             unsafe { accounting::unmap(address, run_bytes, Purpose::Blocks) };
@@ -391,6 +402,10 @@ impl Platform for Live {
 
     fn decommit(&self, id: SuperblockId, geometry: Geometry) -> bool {
         let bytes = superblock_bytes(geometry);
+        // Relaxed: written before the superblock was known.
+        if self.descriptor(id).base.load(Ordering::Relaxed) & IN_RUN != 0 {
+            huge::leaves_run(Self::base(id));
+        }
         // SAFETY: the superblock is EMPTY and held by this thread; a stale read of a link finds zero.
         let done = unsafe { os::decommit(Self::base(id), bytes) };
         if done {

@@ -257,10 +257,16 @@ pub(crate) fn possible_processors() -> u32 {
     highest(text).map_or(ASSUMED_PROCESSORS, |highest| highest.saturating_add(1))
 }
 
-/// Whether the system backs memory with huge pages although nobody asked for them.
-pub(crate) fn gives_huge_pages() -> bool {
+/// What the system does with memory that it was told nothing of: gives it huge pages, or not; `None`: it has none.
+pub(crate) fn huge_pages() -> Option<Huge> {
     let mut text = [0; 64];
-    read_file(c"/sys/kernel/mm/transparent_hugepage/enabled", &mut text).starts_with(b"[always]")
+    let told = read_file(c"/sys/kernel/mm/transparent_hugepage/enabled", &mut text);
+    match told {
+        b"" => None,
+        _ if told.starts_with(b"[always]") => Some(Huge::Wanted),
+        _ if told.trim_ascii_end().ends_with(b"[never]") => None,
+        _ => Some(Huge::Never),
+    }
 }
 
 /// The beginning of a file, as much as `text` holds; nothing if it cannot be read.

@@ -20,7 +20,7 @@
 //! | [`sequence_area`]      | where the kernel keeps a thread's processor, if sequences can be used           |
 //! | [`fence_sequences`]    | waits until no sequence of before is under way on a processor                   |
 //! | [`possible_processors`]| how many processors the machine may ever have                                   |
-//! | [`gives_huge_pages`]   | whether memory gets huge pages that nobody asked for                           |
+//! | [`huge_pages`]         | whether there are any, and whether memory gets them that nobody asked for       |
 //! | [`advise_huge`]        | whether a mapping should have them                                              |
 //! | [`environment`]        | an environment variable                                                         |
 //! | [`fatal`]              | prints a line and ends the program                                              |
@@ -37,7 +37,7 @@ pub(crate) mod sequence;
 
 pub(crate) use linux::{
     Huge, Remapped, advise_huge, decommit, environment, fatal, fence_sequences, give_way,
-    gives_huge_pages, map, monotonic_ns, possible_processors, process_id, read_memory,
+    huge_pages, map, monotonic_ns, possible_processors, process_id, read_memory,
     register_sequence_fence, remap_in_place, remap_onto, reserve, ticks, unmap,
 };
 pub(crate) use processor::{processor, sequence_area, thread_pointer, will_write};
