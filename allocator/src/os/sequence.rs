@@ -128,55 +128,54 @@ pub(crate) fn processor_at(area: isize) -> u32 {
 }
 
 /// The description of a sequence from label 4 to label 5 that is aborted at label 6, at label 3; what is at label 6: the
-/// signature that the kernel looks for (`RSEQ_SIG`), and, as at labels 7 and 8, a jump to label 9 with `result` telling what
-/// happened; and the first instructions of every sequence, until `magazine` is the address of this processor's magazine.
+/// signature that the kernel looks for (`RSEQ_SIG`), and `$landing`; and the first instructions of every sequence, until `magazine`
+/// is the address of this processor's magazine, `word` its word, and `result` the blocks in it, or a jump to `$none`.
 ///
 /// The very first loads the address of [`MAGAZINES`] to r11, spelled in bytes: with this kind of relocation linkers make a `lea` of it
 /// where the address is known, as in every executable. (What the compiler writes loads it from the global offset table, always.)
 macro_rules! begun {
-    () => {
-        ".pushsection .data.rel.ro.lfalloc_rseq, \"aw\", @progbits
-         .balign 32
-         3:
-         .long 0, 0
-         .quad 4f, 5f - 4f, 6f
-         .popsection
-         .pushsection .text.unlikely.lfalloc_rseq, \"ax\", @progbits
-         .byte 0x0f, 0xb9, 0x3d
-         .long 0x53053053
-         6:
-         mov {result:e}, -1
-         jmp 9f
-         7:
-         mov {result:e}, -2
-         jmp 9f
-         8:
-         mov {result:e}, -3
-         jmp 9f
-         .popsection
-         .byte 0x4c, 0x8b, 0x1d
-         .reloc ., R_X86_64_REX_GOTPCRELX, {MAGAZINES} - 4
-         .long 0
-         mov {word:e}, dword ptr [r11 + {LIMIT}]
-         mov {area}, qword ptr [r11 + {AREA}]
-         cmp dword ptr fs:[{area} + {CPU}], {word:e}
-         jae 7b
-         lea {magazine}, [rip + 3b]
-         mov qword ptr fs:[{area} + {CS}], {magazine}
-         4:
-         mov {magazine:e}, dword ptr fs:[{area} + {CPU}]
-         shl {magazine}, {STRIDE}
-         add {magazine}, qword ptr [r11 + 8*{key} + {ADDRESSES}]
-         mov {word}, qword ptr [{magazine}]
-         movzx {result:e}, {word:x}"
+    ($landing:literal, $none:literal) => {
+        concat!(
+            ".pushsection .data.rel.ro.lfalloc_rseq, \"aw\", @progbits
+             .balign 32
+             3:
+             .long 0, 0
+             .quad 4f, 5f - 4f, 6f
+             .popsection
+             .pushsection .text.unlikely.lfalloc_rseq, \"ax\", @progbits
+             .byte 0x0f, 0xb9, 0x3d
+             .long 0x53053053
+             6:
+             ",
+            $landing,
+            "
+             .popsection
+             .byte 0x4c, 0x8b, 0x1d
+             .reloc ., R_X86_64_REX_GOTPCRELX, {MAGAZINES} - 4
+             .long 0
+             mov {word:e}, dword ptr [r11 + {LIMIT}]
+             mov {area}, qword ptr [r11 + {AREA}]
+             cmp dword ptr fs:[{area} + {CPU}], {word:e}
+             jae ",
+            $none,
+            "
+             lea {magazine}, [rip + 3b]
+             mov qword ptr fs:[{area} + {CS}], {magazine}
+             4:
+             mov {magazine:e}, dword ptr fs:[{area} + {CPU}]
+             shl {magazine}, {STRIDE}
+             add {magazine}, qword ptr [r11 + 8*{key} + {ADDRESSES}]
+             mov {word}, qword ptr [{magazine}]
+             movzx {result:e}, {word:x}"
+        )
     };
 }
 
 /// A sequence: its instructions after [`begun`], and its operands beside those that all have. The last instruction commits.
 macro_rules! sequence {
-    ($key:ident => $result:ident; $($instruction:literal),+; $($operands:tt)*) => {
+    ($begun:expr, $key:ident => $result:tt; $($instruction:literal),+; $($operands:tt)*) => {
         asm!(
-            begun!(),
+            $begun,
             $($instruction,)+
             "5:",
             "9:",
@@ -200,6 +199,23 @@ macro_rules! sequence {
     };
 }
 
+/// The beginning of a sequence that tells in `result` what happened: -1 aborted; at label 7, -2, no magazine; at label 8, -3, bounds.
+macro_rules! begun_with_result {
+    () => {
+        begun!(
+            "mov {result:e}, -1
+             jmp 9f
+             7:
+             mov {result:e}, -2
+             jmp 9f
+             8:
+             mov {result:e}, -3
+             jmp 9f",
+            "7b"
+        )
+    };
+}
+
 /// What stands in `result` after a failure, as 32 bits.
 #[inline(always)]
 const fn refused(result: u32) -> Refused {
@@ -219,7 +235,7 @@ pub(crate) unsafe fn pop(key: Key) -> Result<usize, Refused> {
     let result: usize;
     // SAFETY: as above; only the last instruction changes anything that others see.
     unsafe {
-        sequence!(key => result;
+        sequence!(begun_with_result!(), key => result;
             // One less of no blocks, or of a closed magazine's, is negative in 16 bits.
             "dec {result:x}",
             "js 8b",
@@ -238,20 +254,22 @@ pub(crate) unsafe fn pop(key: Key) -> Result<usize, Refused> {
 /// As [`pop`]; the caller owns the block and gives it up if this succeeds.
 #[inline(always)]
 pub(crate) unsafe fn push(key: Key, block: usize) -> Result<(), Refused> {
-    let result: u32;
     // SAFETY: as above; a slot above `blocks` means nothing to anybody.
     unsafe {
-        sequence!(key => result;
+        sequence!(begun!("jmp {aborted}", "{none}"), key => _;
             "cmp {result:e}, dword ptr [r11 + 4*{key} + {CAPACITIES}]",
-            "jae 8b",
+            "jae {bounds}",
             "mov qword ptr [{magazine} + 8*{result:r} + {SLOTS}], {block}",
             "inc {word}",
             "mov qword ptr [{magazine}], {word}";
             block = in(reg) block,
             CAPACITIES = const CAPACITIES_OFFSET,
+            aborted = label { return Err(Refused::Aborted) },
+            none = label { return Err(Refused::NoMagazine) },
+            bounds = label { return Err(Refused::Bounds) },
         );
     }
-    if result.cast_signed() < 0 { Err(refused(result)) } else { Ok(()) }
+    Ok(())
 }
 
 /// Takes the last `count` blocks from the magazine of this processor to `out`, all or none.
@@ -262,7 +280,7 @@ pub(crate) unsafe fn pop_batch(key: Key, out: *mut usize, count: usize) -> Resul
     let result: u32;
     // SAFETY: as `pop`; an aborted copy leaves `out` in any state, and the caller does not look at it then.
     unsafe {
-        sequence!(key => result;
+        sequence!(begun_with_result!(), key => result;
             "cmp {result:e}, dword ptr [r11 + 4*{key} + {CAPACITIES}]",
             "ja 8b",
             "sub {result:e}, ecx",
@@ -293,7 +311,7 @@ pub(crate) unsafe fn push_batch(
     let result: u32;
     // SAFETY: as `push`.
     unsafe {
-        sequence!(key => result;
+        sequence!(begun_with_result!(), key => result;
             "lea edi, [{result:r} + rcx]",
             "cmp edi, dword ptr [r11 + 4*{key} + {CAPACITIES}]",
             "ja 8b",
