@@ -15,7 +15,7 @@ use crate::platform::{
 };
 
 /// Most blocks that one batch takes.
-pub const MAX_BATCH: usize = 64;
+pub const MAX_BATCH: usize = 128;
 
 /// Links that are fetched ahead of the one that is read.
 const AHEAD: u32 = 8;

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! A batch is an array of addresses, a magazine in Bonwick's sense, and not a list through the blocks: nothing of a block
-//! is touched when it moves. Batches are type-stable; empty ones wait in a stack of their own.
+//! has to be touched when it moves. Batches are type-stable; empty ones wait in a stack of their own.
 //!
 //! The procedures are generic over what they work on, as the core is, and for the same reason: models.
 
@@ -19,8 +19,8 @@ use core::sync::atomic::Ordering;
 use crate::list::{self, Links};
 use crate::platform::Word;
 
-/// Blocks of the largest batch: with its link it fills eight cache lines.
-pub const MAX_BATCH: usize = 63;
+/// Blocks of the largest batch: with its link it fills sixteen cache lines.
+pub const MAX_BATCH: usize = 127;
 
 const INDEX_BITS: u32 = 20;
 const COUNT_BITS: u32 = 12;

@@ -32,7 +32,7 @@ mod shelf;
 pub(crate) mod view;
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::accounting::InHand;
 use crate::descriptor::Block;
@@ -160,12 +160,10 @@ fn refill_from_depot(class: Class, batch: u32, origin: u32) -> Option<(NonNull<u
         least.store(left, Ordering::Relaxed);
     }
     let (places, rest) = (shelf::Of::places(batch), batch_blocks(class) - 1);
-    if origin != os::processor() {
-        // The other processor has their first lines, changed. They come all at once now instead of one by one later.
-        for place in 0..=rest {
-            // SAFETY: a place of this thread's batch.
-            os::will_write(unsafe { places.wrapping_add(place).read() });
-        }
+    let crosses = origin != os::processor();
+    if CROSSES[class.0 as usize].load(Ordering::Relaxed) != crosses {
+        // Relaxed, both: a hint.
+        CROSSES[class.0 as usize].store(crosses, Ordering::Relaxed);
     }
     // SAFETY: as in `pop`; this thread took the batch, and all its blocks.
     let pushed = unsafe { sequence::push_batch(Key::of_class(class), (places, rest), 1) };
@@ -179,6 +177,23 @@ fn refill_from_depot(class: Class, batch: u32, origin: u32) -> Option<(NonNull<u
     }
     keep(class, batch);
     None
+}
+
+/// Whether the batch of each class that was taken from the depot last had been put there by another processor.
+static CROSSES: [AtomicBool; CLASS_COUNT] = [const { AtomicBool::new(false) }; CLASS_COUNT];
+
+/// Changes the first line of every block of a batch that another processor will have, presumably. What was only read here that
+/// one may still have, too, and would have to take back; a line that was changed it gets from here. (One producer and one
+/// consumer: 23.2 to 15.0 ns a block, two of each 16.6 to 15.0. To fetch all lines on the other side, before they are used: no
+/// difference without this, and 6 % slower with it.)
+fn change(class: Class, batch: u32) {
+    let places = shelf::Of::places(batch);
+    for place in 0..batch_blocks(class) {
+        // SAFETY: a place of this thread's batch.
+        let block = unsafe { places.wrapping_add(place).read() };
+        // SAFETY: the block is this thread's, at least 16 bytes long and aligned to 16.
+        unsafe { core::ptr::with_exposed_provenance_mut::<u64>(block).write_volatile(0) };
+    }
 }
 
 /// Puts a filled batch into the depot, or, if that has enough, its blocks into the core.
@@ -248,6 +263,10 @@ fn flush(class: Class, block: NonNull<u8>) -> bool {
             // SAFETY: a batch of this thread's.
             let done = unsafe { flush_to(header, class, block, shelf::Of::places(batch)) };
             if done {
+                // Relaxed: a hint.
+                if CROSSES[class.0 as usize].load(Ordering::Relaxed) {
+                    change(class, batch);
+                }
                 keep(class, batch);
             } else {
                 depot::recycle(&shelf::Of(class), batch);
@@ -425,4 +444,5 @@ unsafe fn pointer(block: usize) -> NonNull<u8> {
     unsafe { NonNull::new_unchecked(core::ptr::with_exposed_provenance_mut(block)) }
 }
 
+// The core gives no more at once.
 const _: () = assert!(MAX_BATCH <= crate::MAX_BATCH);

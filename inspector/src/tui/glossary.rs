@@ -88,7 +88,7 @@ const GENERAL: &[Term] = &[
         what: "An array of free blocks of one class for each processor, the front before the heaps. Most allocations pop a block \
                and most frees push one, in a few instructions of which none is atomic (a restartable sequence): who is interrupted \
                in the middle has done nothing.",
-        unit: "blocks: 16 KiB of the class, at least 2 and at most 126",
+        unit: "blocks: 64 KiB of the class, at least 2 and at most 254",
         how: "To the superblock a block in a magazine is taken: it is counted as cached, not as live. LFALLOC_MAGAZINES=0 leaves the \
               front out; the core alone is then the allocator.",
         exact: "What a magazine holds and has counted is exact at rest.",
@@ -97,7 +97,7 @@ const GENERAL: &[Term] = &[
         words: &["depot"],
         title: "depot",
         what: "Full batches of blocks that one processor had too many of and another may need: a lock-free stack for each class, \
-               bounded. A batch changes hands whole, and none of its blocks is touched.",
+               bounded. A batch changes hands whole, as an array of addresses.",
         unit: "batches: 256 KiB of the class, at least 2",
         how: "An empty magazine takes a batch here before it asks the core; a full one puts one here before it gives it back.",
         exact: "Its head says how many batches there are: one word.",
@@ -106,7 +106,7 @@ const GENERAL: &[Term] = &[
         words: &["batch", "batches"],
         title: "batch",
         what: "As many blocks as a magazine gets or gives at once: half of what it holds at most.",
-        unit: "blocks, 1 to 63",
+        unit: "blocks, 1 to 127",
         how: "From the core it takes two compare-and-swaps, back to the core one for each superblock it has blocks of.",
         exact: "Fixed when lfalloc was built.",
     },

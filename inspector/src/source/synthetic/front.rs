@@ -9,9 +9,9 @@ use lfalloc_protocol::message::{
 };
 
 /// Bytes of a class that a magazine holds, and the depot.
-const MAGAZINE_BYTES: u32 = 16 << 10;
+const MAGAZINE_BYTES: u32 = 64 << 10;
 const DEPOT_BYTES: u32 = 256 << 10;
-const MAX_BLOCKS: u32 = 126;
+const MAX_BLOCKS: u32 = 254;
 
 /// What an operation of the program needs of the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -91,8 +91,8 @@ fn explain_part(figure: Figure) -> Explanation {
             "The front before the heaps: how many of the blocks popped were there already, how often batches \
              are moved, how many operations were interrupted and went to the core, and how much it holds of what it may.",
             "percent; per second; bytes",
-            "1 − refills / pops; refills + flushes; aborts: differences over the last seconds, of all magazines. At most: 16 KiB \
-             of each class (2 to 126 blocks) for each processor that has used one, and 256 KiB (or 2 batches) of each in the depot.",
+            "1 − refills / pops; refills + flushes; aborts: differences over the last seconds, of all magazines. At most: 64 KiB \
+             of each class (2 to 254 blocks) for each processor that has used one, and 256 KiB (or 2 batches) of each in the depot.",
             "Exact at rest; the hit rate may be too low by one block in a batch. Agents before protocol 1.3 tell only what is cached.",
         );
     }

@@ -66,7 +66,7 @@ pub const TERMS: &[Term] = &[
         "Blocks in the magazine, of those that it holds at most; by processor the gauge is of bytes. They are free to the program and \
          taken to their superblocks, which cannot go back to the system meanwhile.",
         "blocks",
-        "The magazine's word. 16 KiB of the class, at least 2 and at most 126 blocks.",
+        "The magazine's word. 64 KiB of the class, at least 2 and at most 254 blocks.",
     ),
     term(
         &["magazine bytes"],
