@@ -109,22 +109,19 @@ pub(crate) fn size_class(class: Class) -> &'static SizeClass {
 /// Requests up to so many bytes find their magazine without their class.
 pub(crate) const MAX_SMALL_BYTES: usize = 1 << 10;
 const SMALL_STEP_BYTES: usize = 16;
-/// Class of the largest small requests.
-const LAST_SMALL: u16 = match computed_class(MAX_SMALL_BYTES) {
-    Some(class) => class.0,
-    None => 0,
-};
-/// Coarse classes of small requests.
-const COARSE_SMALL: usize = LAST_SMALL as usize + 1 - FINE_CLASSES;
 const SMALL_KEYS: usize = MAX_SMALL_BYTES / SMALL_STEP_BYTES + 1;
 
+/// Above, all blocks are of multiples of so many bytes.
+const MIDDLE_STEP_BYTES: usize = 256;
+const MIDDLE_KEYS: usize = (MAX_BLOCK_BYTES - MAX_SMALL_BYTES) / MIDDLE_STEP_BYTES;
+
 /// What tells where the magazines of a request are: one number for all requests of the same 16 bytes, or, if they are
-/// not small, for all of the same class. Several keys may be those of one class.
+/// not small, of the same 256. Several keys may be those of one class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key(pub(crate) u16);
 
 /// Number of keys.
-pub(crate) const KEY_COUNT: usize = SMALL_KEYS + CLASS_COUNT - LAST_SMALL as usize - 1;
+pub(crate) const KEY_COUNT: usize = SMALL_KEYS + MIDDLE_KEYS;
 
 impl Key {
     /// The key of a request of at most [`MAX_SMALL_BYTES`].
@@ -136,16 +133,14 @@ impl Key {
     /// The key of a request of more than [`MAX_SMALL_BYTES`] and at most [`MAX_BLOCK_BYTES`].
     #[inline]
     pub(crate) const fn of_middle(size: usize) -> Self {
-        Self((SMALL_KEYS + coarse_class(size) - COARSE_SMALL) as u16)
+        Self((SMALL_KEYS + (size - MAX_SMALL_BYTES - 1) / MIDDLE_STEP_BYTES) as u16)
     }
 
     /// A key of a class.
     #[inline]
     pub(crate) const fn of_class(class: Class) -> Self {
-        if class.0 > LAST_SMALL {
-            return Self(SMALL_KEYS as u16 + class.0 - LAST_SMALL - 1);
-        }
-        Self::of_small(CLASSES[class.0 as usize].block_bytes as usize)
+        let bytes = CLASSES[class.0 as usize].block_bytes as usize;
+        if bytes > MAX_SMALL_BYTES { Self::of_middle(bytes) } else { Self::of_small(bytes) }
     }
 
     /// The class of a key.
@@ -170,13 +165,14 @@ static CLASS_OF_KEY: [Class; KEY_COUNT] = {
     let mut classes = [Class(0); KEY_COUNT];
     let mut key = 0;
     while key < KEY_COUNT {
-        classes[key] = if key >= SMALL_KEYS {
-            Class((key - SMALL_KEYS) as u16 + LAST_SMALL + 1)
+        let most = if key < SMALL_KEYS {
+            SMALL_STEP_BYTES * key
         } else {
-            match computed_class(SMALL_STEP_BYTES * key) {
-                Some(class) => class,
-                None => panic!(),
-            }
+            MAX_SMALL_BYTES + MIDDLE_STEP_BYTES * (key - SMALL_KEYS + 1)
+        };
+        classes[key] = match computed_class(most) {
+            Some(class) => class,
+            None => panic!(),
         };
         key += 1;
     }
