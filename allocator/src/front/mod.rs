@@ -216,22 +216,25 @@ fn give_to_core(class: Class, blocks: &[usize]) {
 
 // Apart, since its arrays are large.
 #[inline(never)]
-fn refill_from_core(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
+fn refill_from_core(class: Class, asked: u32) -> Option<(NonNull<u8>, bool)> {
     let mut blocks = [0; MAX_BATCH];
     let mut found = [Block::NOTHING; MAX_BATCH];
     let heap = heap_for(class);
     let most = batch_blocks(class);
-    let count = CORE.malloc_batch(Request { heap, class, bytes }, &mut found[..most]);
-    let (own, rest) = found[..count].split_first()?;
+    let count = CORE.malloc_batch(Request { heap, class, bytes: asked }, &mut found[..most]);
+    let found = &found[..count];
+    let (own, rest) = (found.first()?, count - 1);
     // Neighbours on one cache line are not popped one after the other: two threads that a processor runs in turn may go on on
     // two, each with its block.
-    let lanes = (LINE_BYTES / size_class(class).block_bytes as usize).max(1);
-    let apart = (0..lanes).flat_map(|lane| rest.iter().skip(lane).step_by(lanes));
-    // The first is popped first: as the memory lies.
-    for (place, block) in blocks[..rest.len()].iter_mut().rev().zip(apart) {
+    let bytes = size_class(class).block_bytes as usize;
+    let lanes =
+        if bytes.is_multiple_of(LINE_BYTES) { 1 } else { LINE_BYTES.div_ceil(bytes).max(2) };
+    let apart = (0..lanes).flat_map(|lane| found.iter().skip(lane).step_by(lanes));
+    // The first is the caller's, the second is popped first: as the memory lies.
+    for (place, block) in blocks[..rest].iter_mut().rev().zip(apart.skip(1)) {
         *place = address(class, *block).addr().get();
     }
-    let blocks = &blocks[..rest.len()];
+    let blocks = &blocks[..rest];
     if blocks.is_empty() {
         // A batch of one: nothing for the magazine, but it was of no use.
         header(class, |header| header.refilled(0, 0));
