@@ -41,7 +41,7 @@ unsafe impl GlobalAlloc for LfAlloc {
         let key = Key::of_small(size);
         match front::pop(key) {
             Ok(block) => block.as_ptr(),
-            Err(missed) => into_raw(allocate_missed(key, size, missed)),
+            Err(missed) => into_raw(allocate_missed(size, key, missed)),
         }
     }
 
@@ -81,7 +81,7 @@ unsafe impl GlobalAlloc for LfAlloc {
             let (old, new) = if size < new_size { (key, other) } else { (other, key) };
             let moved = match front::pop(new) {
                 Ok(moved) => moved,
-                Err(missed) => match allocate_missed(new, new_size, missed) {
+                Err(missed) => match allocate_missed(new_size, new, missed) {
                     Some(moved) => moved,
                     None => return core::ptr::null_mut(),
                 },
@@ -266,7 +266,7 @@ fn allocate_other(size: usize, align: usize) -> Option<NonNull<u8>> {
     if let Some(key) = middle_key(size, align) {
         return match front::pop(key) {
             Ok(block) => Some(block),
-            Err(missed) => allocate_missed(key, size, missed),
+            Err(missed) => allocate_missed(size, key, missed),
         };
     }
     allocate(size, align, false).map(|found| found.0)
@@ -286,7 +286,7 @@ fn middle_key(size: usize, align: usize) -> Option<Key> {
 
 #[cold]
 #[inline(never)]
-fn allocate_missed(key: Key, size: usize, missed: front::Refused) -> Option<NonNull<u8>> {
+fn allocate_missed(size: usize, key: Key, missed: front::Refused) -> Option<NonNull<u8>> {
     front::allocate(key.class(), size as u32, missed).map(|found| found.0)
 }
 

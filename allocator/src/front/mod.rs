@@ -71,7 +71,7 @@ pub(crate) fn pop(key: Key) -> Result<NonNull<u8>, Refused> {
 pub(crate) fn free(key: Key, block: NonNull<u8>) {
     // SAFETY: as in `pop`; the block is the caller's, who gives it up.
     if let Err(refused) = unsafe { sequence::push(key, block.addr().get()) } {
-        free_slow(key, block, refused);
+        free_slow(block, key, refused);
     }
 }
 
@@ -93,7 +93,7 @@ pub(crate) fn allocate(class: Class, bytes: u32, missed: Refused) -> Option<(Non
 
 #[cold]
 #[inline(never)]
-fn free_slow(key: Key, block: NonNull<u8>, missed: Refused) {
+fn free_slow(block: NonNull<u8>, key: Key, missed: Refused) {
     let class = key.class();
     match missed {
         Refused::Bounds => {
