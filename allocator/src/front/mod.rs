@@ -70,8 +70,11 @@ pub(crate) fn pop(key: Key) -> Result<NonNull<u8>, Refused> {
 #[inline(always)]
 pub(crate) fn free(key: Key, block: NonNull<u8>) {
     // SAFETY: as in `pop`; the block is the caller's, who gives it up.
-    if let Err(refused) = unsafe { sequence::push(key, block.addr().get()) } {
-        free_slow(block, key, refused);
+    match unsafe { sequence::push(key, block.addr().get()) } {
+        Ok(()) => {}
+        // Two functions, so that no instruction on the fast path prepares to tell them what happened.
+        Err(Refused::Aborted) => free_aborted(block, key),
+        Err(Refused::NoMagazine | Refused::Bounds) => free_slow(block, key),
     }
 }
 
@@ -91,18 +94,22 @@ pub(crate) fn allocate(class: Class, bytes: u32, missed: Refused) -> Option<(Non
     from_core(class, bytes)
 }
 
+/// Frees a block whose push was aborted.
 #[cold]
 #[inline(never)]
-fn free_slow(block: NonNull<u8>, key: Key, missed: Refused) {
-    let class = key.class();
-    match missed {
-        Refused::Bounds => {
-            if flush(class, block) {
-                return;
-            }
-        }
-        Refused::Aborted => header(class, Header::aborted),
-        Refused::NoMagazine => magazine::decide(),
+fn free_aborted(block: NonNull<u8>, key: Key) {
+    header(key.class(), Header::aborted);
+    to_core(&[block.addr().get()]);
+}
+
+/// Frees a block for which the magazine has no room, or that no magazine is there for.
+#[cold]
+#[inline(never)]
+fn free_slow(block: NonNull<u8>, key: Key) {
+    if MAGAZINES.processor().is_none() {
+        magazine::decide();
+    } else if flush(key.class(), block) {
+        return;
     }
     to_core(&[block.addr().get()]);
 }

@@ -239,7 +239,11 @@ pub(crate) unsafe fn pop(key: Key) -> Result<usize, Refused> {
             // One less of no blocks, or of a closed magazine's, is negative in 16 bits.
             "dec {result:x}",
             "js 8b",
+            // Of the block below this one, which the next pop takes: its owner will write to it. (Below the first slot lies a
+            // number, which is no address, and a hint never faults.)
+            "mov r11, qword ptr [{magazine} + 8*{result:r} + {SLOTS} - 8]",
             "mov {result}, qword ptr [{magazine} + 8*{result:r} + {SLOTS}]",
+            "prefetchw [r11]",
             "add {word}, 0xffff",
             "mov qword ptr [{magazine}], {word}";
         );
