@@ -74,8 +74,33 @@ impl Samples {
     /// both of its measurements, which their ratio survives.
     #[must_use]
     pub fn paired_ratio(&self, others: &Self) -> f64 {
-        let ratios = self.0.iter().zip(&others.0).map(|(one, other)| one / other);
-        Self(ratios.collect()).median()
+        self.ratios(others).median()
+    }
+
+    fn ratios(&self, others: &Self) -> Self {
+        self.0.iter().zip(&others.0).map(|(one, other)| one / other).collect()
+    }
+
+    /// What the median of the ratios of these to `others` lies between with at least 95 %, whatever their distribution: two of
+    /// the ratios, as far from the middle as a fair coin's tosses would hardly be (the sign test's interval; Conover, Practical
+    /// Nonparametric Statistics, 3.2). Infinite for fewer than six pairs.
+    #[must_use]
+    pub fn paired_ratio_interval(&self, others: &Self) -> (f64, f64) {
+        let mut ratios = self.ratios(others).0;
+        ratios.sort_by(f64::total_cmp);
+        let count = ratios.len();
+        // Of so many tosses none shows heads, then at most one, at most two, …
+        let mut exactly = 0.5_f64.powi(count as i32);
+        let (mut at_most, mut left_out) = (exactly, 0);
+        while at_most <= 0.025 && 2 * left_out < count {
+            left_out += 1;
+            exactly *= (count - left_out + 1) as f64 / left_out as f64;
+            at_most += exactly;
+        }
+        match left_out.checked_sub(1) {
+            None => (f64::NEG_INFINITY, f64::INFINITY),
+            Some(place) => (ratios[place], ratios[count - 1 - place]),
+        }
     }
 }
 
@@ -84,8 +109,7 @@ impl Samples {
     /// infinite for fewer than two pairs.
     #[must_use]
     pub fn mean_ratio(&self, others: &Self) -> (f64, f64) {
-        let ratios: Vec<f64> =
-            self.0.iter().zip(&others.0).map(|(one, other)| one / other).collect();
+        let Self(ratios) = self.ratios(others);
         let count = ratios.len() as f64;
         let mean = ratios.iter().sum::<f64>() / count;
         if ratios.len() < 2 {
@@ -163,6 +187,19 @@ mod tests {
             assert!((half / error - quantile).abs() < 0.005, "{count}: {}", half / error);
         }
         assert!(samples(&[3.0]).mean_ratio(&ones(1)).1.is_infinite());
+    }
+
+    /// Aim: the median's interval leaves out as many ratios as the table of the sign test says. Method: 5, 6, 10 and 60 pairs.
+    #[test]
+    fn medians_have_an_interval() {
+        let interval = |count: i32| {
+            let ratios: Vec<f64> = (1..=count).map(f64::from).collect();
+            samples(&ratios).paired_ratio_interval(&samples(&vec![1.0; ratios.len()]))
+        };
+        assert_eq!(interval(5), (f64::NEG_INFINITY, f64::INFINITY));
+        assert_eq!(interval(6), (1.0, 6.0));
+        assert_eq!(interval(10), (2.0, 9.0));
+        assert_eq!(interval(60), (22.0, 39.0));
     }
 
     /// Aim: a disturbance that strikes whole rounds leaves the ratio alone. Method: rounds slowed down

@@ -81,8 +81,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let (ratio, half) = watched.mean_ratio(&alone);
     println!("alone     {:8.3} M operations/s, median", alone.median() / 1e6);
     println!("watched   {:8.3} M operations/s, median", watched.median() / 1e6);
+    let (low, high) = watched.paired_ratio_interval(&alone);
     println!(
-        "ratio     {ratio:8.4} ± {half:.4} (mean of the pairs, 95 % interval); median {:.4}",
+        "ratio     {:8.4}, {low:.4} to {high:.4} (median of the pairs, 95 % interval); mean {ratio:.4} ± {half:.4}",
         watched.paired_ratio(&alone)
     );
     println!("viewer    {:8.2} % of a core, most {:.2}", viewer_cpu.median(), viewer_cpu.max());
