@@ -12,6 +12,7 @@
 //! The advice is given mapping by mapping, and never for the process. With `LFALLOC_THP=1` all superblocks and large blocks are
 //! mapped with the advice for them, with `LFALLOC_THP=0` no superblock is.
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use crate::accounting;
@@ -75,10 +76,16 @@ pub(crate) fn superblocks_mapped(address: usize, bytes: usize, in_run: bool) {
     }
 }
 
-/// A superblock of a run is about to be decommitted.
-pub(crate) fn leaves_run(address: usize) {
+/// The addresses of the run that `address` lies in.
+pub(crate) fn run_around(address: usize) -> Range<usize> {
+    let start = address & !(BYTES - 1);
+    start..start + BYTES
+}
+
+/// The first superblock of the run around `address`, all of which is this crate's, is about to be decommitted.
+pub(crate) fn end_run(address: usize) {
     if policy() != FOR {
-        os::advise_huge(address & !(BYTES - 1), BYTES, Huge::Never);
+        os::advise_huge(run_around(address).start, BYTES, Huge::Never);
     }
 }
 

@@ -277,6 +277,30 @@ impl Live {
         descriptor.base.store(base as u64 | in_run | u64::from(geometry.0), Ordering::Relaxed);
     }
 
+    /// A superblock is about to be decommitted: the first one of a run ends it.
+    fn leave_run(self, id: SuperblockId) {
+        let word = &self.descriptor(id).base;
+        // Relaxed, all: only the holder writes; whether a run is whole needs no more than a good guess.
+        let base = word.load(Ordering::Relaxed);
+        if base & IN_RUN == 0 {
+            return;
+        }
+        word.store(base & !IN_RUN, Ordering::Relaxed);
+        let own = (base & BASE_MASK) as usize;
+        let is_in_run = |address: usize| match page_map::lookup(address) {
+            Entry::Superblock(id) => {
+                let base = self.descriptor(id).base.load(Ordering::Relaxed);
+                base & IN_RUN != 0 && (base & BASE_MASK) as usize == address
+            }
+            _ => false,
+        };
+        // Where one has left already there is nothing to do; and where one was unmapped there may be memory of others by now.
+        let mut run = huge::run_around(own).step_by(superblock_bytes(Geometry(0)));
+        if run.all(|address| address == own || is_in_run(address)) {
+            huge::end_run(own);
+        }
+    }
+
     #[inline]
     fn link_word(descriptor: &Descriptor<AtomicU64>, class: Class, block: u32) -> *const AtomicU32 {
         let address =
@@ -402,10 +426,7 @@ impl Platform for Live {
 
     fn decommit(&self, id: SuperblockId, geometry: Geometry) -> bool {
         let bytes = superblock_bytes(geometry);
-        // Relaxed: written before the superblock was known.
-        if self.descriptor(id).base.load(Ordering::Relaxed) & IN_RUN != 0 {
-            huge::leaves_run(Self::base(id));
-        }
+        self.leave_run(id);
         // SAFETY: the superblock is EMPTY and held by this thread; a stale read of a link finds zero.
         let done = unsafe { os::decommit(Self::base(id), bytes) };
         if done {

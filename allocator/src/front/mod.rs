@@ -106,10 +106,13 @@ fn free_aborted(block: NonNull<u8>, key: Key) {
 #[cold]
 #[inline(never)]
 fn free_slow(block: NonNull<u8>, key: Key) {
-    if MAGAZINES.processor().is_none() {
-        magazine::decide();
-    } else if flush(key.class(), block) {
-        return;
+    match MAGAZINES.processor() {
+        None => magazine::decide(),
+        Some(processor) => {
+            if flush(processor, key.class(), block) {
+                return;
+            }
+        }
     }
     to_core(&[block.addr().get()]);
 }
@@ -264,8 +267,7 @@ fn refill_from_core(class: Class, asked: u32) -> Option<(NonNull<u8>, bool)> {
 }
 
 /// Makes room by taking a batch out of the magazine, which `block` becomes part of; whether that worked.
-fn flush(class: Class, block: NonNull<u8>) -> bool {
-    let Some(processor) = MAGAZINES.processor() else { return false };
+fn flush(processor: u32, class: Class, block: NonNull<u8>) -> bool {
     let header = Header::of(processor, class);
     let in_hand = InHand::take();
     let done = match depot::begin_put(&shelf::Of(class)) {

@@ -102,7 +102,55 @@ fn many(wanted: bool) {
     }
 }
 
+/// Memory of the program in a place that superblocks of a run have left is not advised.
+fn neighbours_are_left_alone() {
+    const BYTES: usize = 1024;
+    const MIB: usize = 1 << 20;
+    let blocks: Vec<_> = (0..256 * MIB / BYTES).map(|_| allocate(BYTES)).collect();
+    // Of each MiB one stays.
+    let is_kept = |number: usize| number % (MIB / BYTES) == 0;
+    let kept: Vec<_> = (0..blocks.len()).filter(|number| is_kept(*number)).collect();
+    for (number, block) in blocks.iter().enumerate() {
+        if !is_kept(number) {
+            free(*block, BYTES);
+        }
+    }
+    LfAlloc.purge();
+    let mut others = Vec::new();
+    for number in &kept {
+        let superblock = blocks[*number].addr() & !0xFFFF;
+        // Most of the superblocks behind it were unmapped.
+        let place: *mut libc::c_void = std::ptr::without_provenance_mut(superblock + (128 << 10));
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: replaces nothing.
+        let other = unsafe { libc::mmap(place, 4096, protection, flags, -1, 0) };
+        if other == place {
+            others.push(other.addr());
+        }
+    }
+    assert!(others.len() > 100, "{} places", others.len());
+    let before = resident();
+    for number in kept {
+        free(blocks[number], BYTES);
+    }
+    for _ in 0..3 {
+        end_interval();
+    }
+    let after = resident();
+    assert!(
+        after + 6 * MIB < before,
+        "{before} bytes resident, then {after}: nothing was decommitted"
+    );
+    for other in others {
+        assert_eq!(advice(other), (false, false), "{other:#x}");
+    }
+}
+
 fn child(wish: &str) {
+    if wish == "neighbours" {
+        return neighbours_are_left_alone();
+    }
     few(wish == "1");
     if wish != "1" {
         many(wish != "0");
@@ -119,15 +167,15 @@ fn huge_pages_are_had_where_they_do_good() {
         // There are none.
         _ => return,
     }
-    for wish in [None, Some("0"), Some("1")] {
+    for (wish, part) in [(None, "many"), (None, "neighbours"), (Some("0"), "0"), (Some("1"), "1")] {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg("huge_pages_are_had_where_they_do_good").env(CHILD, wish.unwrap_or("none"));
+        command.arg("huge_pages_are_had_where_they_do_good").env(CHILD, part);
         match wish {
             Some(wish) => command.env("LFALLOC_THP", wish),
             None => command.env_remove("LFALLOC_THP"),
         };
         let output = command.output().unwrap();
         let told = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "LFALLOC_THP={wish:?}: {told}");
+        assert!(output.status.success(), "LFALLOC_THP={wish:?}, {part}: {told}");
     }
 }
