@@ -108,7 +108,7 @@ fn neighbours_are_left_alone() {
     const MIB: usize = 1 << 20;
     let blocks: Vec<_> = (0..256 * MIB / BYTES).map(|_| allocate(BYTES)).collect();
     // Of each MiB one stays.
-    let is_kept = |number: usize| number % (MIB / BYTES) == 0;
+    let is_kept = |number: usize| number.is_multiple_of(MIB / BYTES);
     let kept: Vec<_> = (0..blocks.len()).filter(|number| is_kept(*number)).collect();
     for (number, block) in blocks.iter().enumerate() {
         if !is_kept(number) {
