@@ -21,7 +21,7 @@ use crate::platform::Geometry;
 
 /// What is told to the system; 0: not decided.
 static POLICY: AtomicU8 = AtomicU8::new(0);
-/// The system has none.
+/// The system has none, as far as can be seen.
 const NOTHING: u8 = 1;
 /// None behind superblocks.
 const AGAINST: u8 = 2;
@@ -36,13 +36,15 @@ fn policy() -> u8 {
     // Relaxed, both: whoever decides at the same time decides the same.
     match POLICY.load(Ordering::Relaxed) {
         0 => {
-            let wish = os::environment(c"LFALLOC_THP");
-            let policy = match (os::huge_pages(), wish) {
-                (None, _) => NOTHING,
-                (_, Some(wish)) if wish == c"1" => FOR,
-                (_, Some(wish)) if wish == c"0" => AGAINST,
-                (Some(Huge::Wanted), _) => SOME_BUT_NO_MORE,
-                (Some(Huge::Never), _) => SOME,
+            // A wish counts also where it cannot be seen what the system does.
+            let policy = match os::environment(c"LFALLOC_THP") {
+                Some(wish) if wish == c"1" => FOR,
+                Some(wish) if wish == c"0" => AGAINST,
+                _ => match os::huge_pages() {
+                    None => NOTHING,
+                    Some(Huge::Wanted) => SOME_BUT_NO_MORE,
+                    Some(Huge::Never) => SOME,
+                },
             };
             POLICY.store(policy, Ordering::Relaxed);
             policy
