@@ -106,17 +106,19 @@ pub(crate) fn size_class(class: Class) -> &'static SizeClass {
     &CLASSES[class.0 as usize]
 }
 
-/// Requests up to so many bytes find their magazine without their class.
-pub(crate) const MAX_SMALL_BYTES: usize = 1 << 10;
+/// Requests up to so many bytes find their magazine without their class, and without a jump that depends on their size: what is above
+/// goes another way. (10,000 objects of 8 bytes to 32 KiB in churn: 26.4 ns with 1 KiB here, 22.2 with 8 and 20.7 with 32; 128 brings
+/// nothing more, and a table four times as large. Sizes by Zipf's law up to 2 KiB: at best 13.7 with 1 KiB, 11.4.)
+pub(crate) const MAX_SMALL_BYTES: usize = 32 << 10;
 const SMALL_STEP_BYTES: usize = 16;
 const SMALL_KEYS: usize = MAX_SMALL_BYTES / SMALL_STEP_BYTES + 1;
 
 /// Above, all blocks are of multiples of so many bytes.
-const MIDDLE_STEP_BYTES: usize = 256;
+const MIDDLE_STEP_BYTES: usize = 8 << 10;
 const MIDDLE_KEYS: usize = (MAX_BLOCK_BYTES - MAX_SMALL_BYTES) / MIDDLE_STEP_BYTES;
 
 /// What tells where the magazines of a request are: one number for all requests of the same 16 bytes, or, if they are
-/// not small, of the same 256. Several keys may be those of one class.
+/// not small, of the same 8 KiB. Several keys may be those of one class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key(pub(crate) u16);
 
@@ -240,8 +242,7 @@ fn class_for_aligned(size: usize, align: usize) -> Option<Class> {
 mod tests {
     use super::*;
 
-    /// Aim: each size gets the smallest class that holds it, and neighbours are at most 12.5 % or 16 bytes apart, above 1 KiB
-    /// 25 %.
+    /// Aim: each size gets the smallest class that holds it, and neighbours are at most 16 bytes or a quarter apart.
     /// Method: exhaustive over all sizes.
     #[test]
     fn every_size_gets_the_smallest_class() {
