@@ -3,13 +3,17 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use lfalloc_bench::workload::MOST_THREADS;
+
 use crate::{busy, compare, watched};
 
 /// What is printed for `--help`, and after a mistake.
 pub(crate) const USAGE: &str = "usage: lfalloc-bench COMMAND
-  compare [--only TEXT] [--rounds N] [--allocators A,B] [--files FOLDER] [--json FILE] [--svg FILE] [--quick]
+  compare [--only TEXT] [--rounds N] [--allocators A,B] [--threads N,M] [--files FOLDER] [--programs FOLDER]
+          [--json FILE] [--svg FILE] [--quick]
                                    lfalloc against other allocators in programs of their own, N rounds (5);
-                                   only the workloads whose name contains TEXT; --quick: a try of half a minute
+                                   only the workloads whose name contains TEXT; --threads: how they scale;
+                                   --programs: not built, but taken from there; --quick: a try of half a minute
   core [--rounds N] [--only TEXT]  lfalloc against the system's allocator, N rounds each (41);
                                    only the workloads whose name contains TEXT
   snapshot [--superblocks N]       a census, and a state over the socket, with N superblocks (100000)
@@ -97,6 +101,12 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
                     let names = value()?.to_string_lossy().into_owned();
                     options.allocators = names.split(',').map(str::to_owned).collect();
                 }
+                "--threads" => {
+                    let counts = value()?.to_string_lossy().into_owned();
+                    let count = |text: &str| number(option, &text.into(), MOST_THREADS);
+                    options.threads = counts.split(',').map(count).collect::<Result<_, _>>()?;
+                }
+                "--programs" => options.programs = Some(value()?.into()),
                 "--files" => options.files = value()?.into(),
                 "--json" => options.json = Some(value()?.into()),
                 "--svg" => options.svg = Some(value()?.into()),
@@ -174,6 +184,10 @@ mod tests {
         assert_eq!(options.allocators, ["lfalloc", "glibc"]);
         assert_eq!((options.json, options.svg), (Some("a".into()), Some("b".into())));
         assert_eq!(options.files.to_str(), Some("c"));
+        let Ok(Command::Compare(options)) = parsed("compare --threads 1,16 --programs d") else {
+            panic!("compare --threads");
+        };
+        assert_eq!((options.threads, options.programs), (vec![1, 16], Some("d".into())));
         let Ok(Command::Compare(options)) = parsed("compare --quick --rounds 3") else {
             panic!("compare --quick");
         };
@@ -203,6 +217,8 @@ mod tests {
             "core --superblocks 1",
             "compare --seconds 1",
             "compare --json",
+            "compare --threads 2,",
+            "compare --threads 0",
             "serve x",
             "busy --threads 257",
         ] {

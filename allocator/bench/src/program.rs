@@ -37,8 +37,8 @@ fn run(arguments: &[String], purge: Option<fn()>) -> Result<String, String> {
         return Err("the arguments are WORKLOAD MILLISECONDS FOLDER".to_owned());
     };
     let milliseconds: u64 = milliseconds.parse().map_err(|_| "no number of milliseconds")?;
-    let workload = workload::all().into_iter().find(|workload| workload.name == wanted);
-    let workload = workload.ok_or_else(|| format!("there is no workload {wanted}"))?;
+    let workload =
+        workload::named(wanted).ok_or_else(|| format!("there is no workload {wanted}"))?;
     let setting = Setting { divisor: 1, files: PathBuf::from(files) };
     let measured = measure(&workload, &setting, Duration::from_millis(milliseconds), purge)?;
     serde_json::to_string(&measured).map_err(|error| error.to_string())

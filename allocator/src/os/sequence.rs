@@ -60,6 +60,7 @@ const CAPACITIES_OFFSET: usize = offset_of!(Magazines, capacities);
 const ADDRESSES_OFFSET: usize = offset_of!(Magazines, addresses);
 
 impl Magazines {
+    #[expect(clippy::large_stack_arrays, reason = "evaluated by the compiler, into a static")]
     const fn new() -> Self {
         Self {
             area: AtomicIsize::new(0),

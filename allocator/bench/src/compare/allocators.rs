@@ -77,6 +77,13 @@ impl Allocator {
             .ok_or_else(|| "cargo does not tell where the program is".to_owned())
     }
 
+    /// Its program in a folder that somebody has built them to.
+    pub(crate) fn found_in(&self, folder: &Path) -> Result<PathBuf, String> {
+        // Canonical: a name without a folder would be looked for elsewhere.
+        let program = folder.join(self.program);
+        program.canonicalize().map_err(|error| format!("{}: {error}", program.display()))
+    }
+
     /// Its crate, or the C library, with the version that is used.
     pub(crate) fn version(&self) -> String {
         let Some(package) = self.package else {
@@ -119,6 +126,8 @@ mod tests {
         for allocator in &ALLOCATORS {
             let source = peers().join(format!("src/bin/{}.rs", allocator.program));
             assert!(source.exists(), "{allocator:?}");
+            let found = allocator.found_in(source.parent().unwrap());
+            assert!(found.is_err_and(|message| message.contains(allocator.program)));
             if allocator.package.is_some() {
                 assert!(allocator.version().contains('.'), "{allocator:?}");
             }

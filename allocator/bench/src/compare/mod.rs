@@ -40,6 +40,10 @@ pub(crate) struct Options {
     pub(crate) milliseconds: u64,
     /// Names of allocators; none: all.
     pub(crate) allocators: Vec<String>,
+    /// Numbers of threads: the workloads that there are for any number, instead of those that are rows. None: the rows.
+    pub(crate) threads: Vec<usize>,
+    /// Where the allocators' programs lie, if they are not to be built: for a machine that has no compiler.
+    pub(crate) programs: Option<PathBuf>,
     /// The folder that `index` reads.
     pub(crate) files: PathBuf,
     pub(crate) json: Option<PathBuf>,
@@ -54,6 +58,8 @@ impl Options {
             rounds: 5,
             milliseconds: 300,
             allocators: Vec::new(),
+            threads: Vec::new(),
+            programs: None,
             files: Path::new(env!("CARGO_MANIFEST_DIR")).join(".."),
             json: None,
             svg: None,
@@ -68,9 +74,14 @@ impl Options {
 
 /// Builds, measures, prints, and writes the files that were asked for.
 pub(crate) fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let names: Vec<_> = workload::all().iter().map(|workload| workload.name).collect();
+    let names: Vec<_> = if options.threads.is_empty() {
+        workload::all().into_iter().map(|workload| workload.name).collect()
+    } else {
+        let scaled = options.threads.iter().flat_map(|threads| workload::scaled(*threads));
+        scaled.map(|workload| workload.name).collect()
+    };
     let workloads: Vec<_> =
-        names.iter().copied().filter(|name| name.contains(&options.only)).collect();
+        names.iter().map(String::as_str).filter(|name| name.contains(&options.only)).collect();
     if workloads.is_empty() {
         let names = names.join("; ");
         return Err(format!("no workload is called {}: {names}", options.only).into());
@@ -82,11 +93,15 @@ pub(crate) fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut failures = Vec::new();
     let mut programs = Vec::new();
     for allocator in chosen(&options.allocators)? {
-        match allocator.build() {
+        let program = match &options.programs {
+            Some(folder) => allocator.found_in(folder),
+            None => allocator.build(),
+        };
+        match program {
             Ok(program) => programs.push((allocator, program)),
             // Nobody else is affected.
             Err(message) => {
-                let failure = format!("{} does not build: {message}", allocator.name);
+                let failure = format!("{} has no program: {message}", allocator.name);
                 eprintln!("{failure}");
                 failures.push(failure);
             }

@@ -20,6 +20,7 @@
 //! | `false sharing, active` | one of two threads allocates 8 bytes, writes to them 1,000 times, and frees them |
 //! | `false sharing, passive` | the same, after it has freed a block that lay beside the other thread's (cache-scratch) |
 //! | `fragmentation` | malloc, free; one in 64 blocks stays for 8 rounds while sizes shift; the memory is the figure |
+//! | `churn 10k, N threads`, `larson, N threads`, `hand-over N:N` | as above, for any N up to 1,024: what more processors bring |
 //!
 //! Time is from the first thread's start to the last one's end, over all threads' operations. Every block has a mark, written
 //! after its malloc and checked before its free.
@@ -98,7 +99,7 @@ type Start = Box<dyn Fn(&Setting) -> Result<Box<dyn Work>, String>>;
 /// One row of the comparison.
 pub struct Workload {
     /// As in the module's table.
-    pub name: &'static str,
+    pub name: String,
     start: Start,
 }
 
@@ -118,8 +119,11 @@ impl Workload {
     }
 }
 
-fn row<W: Work + 'static>(name: &'static str, start: impl Fn(&Setting) -> W + 'static) -> Workload {
-    Workload { name, start: Box::new(move |setting| Ok(Box::new(start(setting)))) }
+fn row<W: Work + 'static>(
+    name: impl Into<String>,
+    start: impl Fn(&Setting) -> W + 'static,
+) -> Workload {
+    Workload { name: name.into(), start: Box::new(move |setting| Ok(Box::new(start(setting)))) }
 }
 
 /// All of them, in the order of the table.
@@ -140,11 +144,9 @@ pub fn all() -> Vec<Workload> {
             Churn::new(1, setting.objects(10_000), &Sizes::doublings(3, 15))
         }),
         row("churn 10k Zipf", |setting| Churn::new(1, setting.objects(10_000), &Sizes::zipf())),
-        row("churn 10k, 2 threads", |setting| {
-            Churn::new(2, setting.objects(10_000), &Sizes::small())
-        }),
-        row("hand-over 1:1", |_| threads::HandOver { producers: 1, consumers: 1 }),
-        row("hand-over 2:2", |_| threads::HandOver { producers: 2, consumers: 2 }),
+        churn_in(2),
+        hand_over_of(1),
+        hand_over_of(2),
         row("larson", |setting| threads::Larson::new(2, setting.objects(1000))),
         row("thread churn", |_| threads::ThreadChurn::default()),
         row("oversubscribed 16", |setting| {
@@ -158,13 +160,59 @@ pub fn all() -> Vec<Workload> {
         row("realloc growth", |_| resize::Growth::default()),
         row("realloc steps", |_| resize::Steps::new()),
         Workload {
-            name: "index",
+            name: "index".to_owned(),
             start: Box::new(|setting| Ok(Box::new(index::Indexing::below(&setting.files)?))),
         },
         row("false sharing, active", |_| sharing::Sharing { passive: false }),
         row("false sharing, passive", |_| sharing::Sharing { passive: true }),
         row("fragmentation", |setting| fragmentation::Fragmentation::new(setting.objects(100_000))),
     ]
+}
+
+fn churn_in(threads: usize) -> Workload {
+    let name = format!("churn 10k, {threads} thread{}", if threads == 1 { "" } else { "s" });
+    row(name, move |setting| {
+        churn::Churn::new(threads, setting.objects(10_000), &churn::Sizes::small())
+    })
+}
+
+fn hand_over_of(pairs: usize) -> Workload {
+    row(format!("hand-over {pairs}:{pairs}"), move |_| threads::HandOver {
+        producers: pairs,
+        consumers: pairs,
+    })
+}
+
+fn larson_in(threads: usize) -> Workload {
+    let name = format!("larson, {threads} thread{}", if threads == 1 { "" } else { "s" });
+    row(name, move |setting| threads::Larson::new(threads, setting.objects(1000)))
+}
+
+/// Most threads that a workload is made with.
+pub const MOST_THREADS: usize = 1024;
+
+/// The workloads that there are for any number of threads, with so many: objects of their own, objects that go from thread to
+/// thread one after the other, and, with two or more, blocks that one thread allocates and another frees.
+#[must_use]
+pub fn scaled(threads: usize) -> Vec<Workload> {
+    let mut workloads = vec![churn_in(threads), larson_in(threads)];
+    if threads >= 2 {
+        workloads.push(hand_over_of(threads / 2));
+    }
+    workloads
+}
+
+/// The workload of that name, of [`all`] or of [`scaled`] with any number of threads; `None`: there is no such one.
+#[must_use]
+pub fn named(name: &str) -> Option<Workload> {
+    let is_it = |workload: &Workload| workload.name == name;
+    all().into_iter().find(is_it).or_else(|| {
+        // The only numbers behind its first word are of threads, and of pairs of them.
+        let number =
+            name.split([' ', ':', ',']).rev().find_map(|word| word.parse::<usize>().ok())?;
+        let threads = if name.contains(':') { number.checked_mul(2)? } else { number };
+        (1..=MOST_THREADS).contains(&threads).then(|| scaled(threads))?.into_iter().find(is_it)
+    })
 }
 
 /// Runs `work` on each of the items in a thread of its own, all from one moment on; each returns how many operations it did.
@@ -206,8 +254,8 @@ mod tests {
         let files = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/workload");
         let setting = Setting { divisor: 100, files };
         let mut names = std::collections::HashSet::new();
-        for workload in all() {
-            assert!(names.insert(workload.name), "{workload:?}");
+        for workload in all().into_iter().chain(scaled(6)) {
+            assert!(names.insert(workload.name.clone()), "{workload:?}");
             let mut work = workload.start(&setting).unwrap();
             for operations in [1, 300] {
                 let round = work.round(operations);
@@ -218,6 +266,23 @@ mod tests {
                 assert!(work.latencies().unwrap().is_empty(), "{workload:?}");
             }
         }
+    }
+
+    /// Aim: a name leads to its workload, and a wrong one to none. Method: all names, of many numbers of threads, and misspelt.
+    #[test]
+    fn names_lead_to_workloads() {
+        let scaled = [1, 2, 3, 16, 100, MOST_THREADS].into_iter().flat_map(scaled);
+        for workload in all().into_iter().chain(scaled) {
+            assert_eq!(named(&workload.name).map(|found| found.name), Some(workload.name));
+        }
+        let (most, beyond) = (format!("larson, {MOST_THREADS} threads"), MOST_THREADS + 1);
+        assert!(named(&most).is_some());
+        for wrong in ["", "larson, 0 threads", "larson, 1 threads", "hand-over 2:3", "churn 10k, 3"]
+        {
+            assert!(named(wrong).is_none(), "{wrong}");
+        }
+        assert!(named(&format!("larson, {beyond} threads")).is_none());
+        assert!(named(&format!("hand-over {0}:{0}", usize::MAX)).is_none());
     }
 
     /// Aim: a folder without text is told, and not measured. Method: a folder that is not there, and one without files.
