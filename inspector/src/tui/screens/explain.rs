@@ -137,7 +137,7 @@ fn explain_part(figure: Figure) -> Explanation {
         ),
         Figure::LargeCached => part(
             "large kept",
-            "Large blocks that were freed and are kept for reuse: at most as many bytes as are in use, and 128 MiB.",
+            "Large blocks that were freed and are kept for reuse: at most as many bytes as are in use, and 256 MiB.",
             "Sum of the bytes mapped for them.",
         ),
         Figure::Tail => part(
