@@ -10,7 +10,7 @@
 //! ```
 //!
 //! A batch is an array of addresses, a magazine in Bonwick's sense, and not a list through the blocks: nothing of a block
-//! has to be touched when it moves. Batches are type-stable; empty ones wait in a stack of their own.
+//! has to be touched when it moves. Batches are type-stable; empty ones wait in a stack beside it.
 //!
 //! The procedures are generic over what they work on, as the core is, and for the same reason: models.
 

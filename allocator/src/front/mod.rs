@@ -32,7 +32,7 @@ mod shelf;
 pub(crate) mod view;
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 use crate::accounting::InHand;
 use crate::descriptor::Block;
@@ -164,16 +164,16 @@ fn refill(class: Class, bytes: u32) -> Option<(NonNull<u8>, bool)> {
 
 fn refill_from_depot(class: Class, batch: u32, origin: u32) -> Option<(NonNull<u8>, bool)> {
     // Relaxed: an estimate.
-    let least = &LEAST[class.0 as usize];
+    let least = shelf::Of(class).least();
     let left = u64::from(depot::batches(&shelf::Of(class)));
     if least.load(Ordering::Relaxed) > left {
         least.store(left, Ordering::Relaxed);
     }
     let (places, rest) = (shelf::Of::places(batch), batch_blocks(class) - 1);
     let crosses = origin != os::processor();
-    if CROSSES[class.0 as usize].load(Ordering::Relaxed) != crosses {
+    if shelf::Of(class).crosses().load(Ordering::Relaxed) != crosses {
         // Relaxed, both: a hint.
-        CROSSES[class.0 as usize].store(crosses, Ordering::Relaxed);
+        shelf::Of(class).crosses().store(crosses, Ordering::Relaxed);
     }
     // SAFETY: as in `pop`; this thread took the batch, and all its blocks.
     let pushed = unsafe { sequence::push_batch(Key::of_class(class), (places, rest), 1) };
@@ -188,9 +188,6 @@ fn refill_from_depot(class: Class, batch: u32, origin: u32) -> Option<(NonNull<u
     keep(class, batch);
     None
 }
-
-/// Whether the batch of each class that was taken from the depot last had been put there by another processor.
-static CROSSES: [AtomicBool; CLASS_COUNT] = [const { AtomicBool::new(false) }; CLASS_COUNT];
 
 /// Changes the first line of every block of a batch that another processor will have, presumably. What was only read here that
 /// one may still have, too, and would have to take back; a line that was changed it gets from here. (One producer and one
@@ -276,7 +273,7 @@ fn flush(processor: u32, class: Class, block: NonNull<u8>) -> bool {
             let done = unsafe { flush_to(header, class, block, shelf::Of::places(batch)) };
             if done {
                 // Relaxed: a hint.
-                if CROSSES[class.0 as usize].load(Ordering::Relaxed) {
+                if shelf::Of(class).crosses().load(Ordering::Relaxed) {
                     change(class, batch);
                 }
                 keep(class, batch);
@@ -354,16 +351,13 @@ fn to_core(blocks: &[usize]) {
     }
 }
 
-/// Least number of batches in the depot of a class since the interval of [`crate::decay`] began.
-static LEAST: [AtomicU64; CLASS_COUNT] = [const { AtomicU64::new(0) }; CLASS_COUNT];
-
 /// Once an interval of [`crate::decay`]: gives half of the batches that nobody needed in it back to the core.
 pub(crate) fn end_interval() {
     let mut most = MOST_UNNEEDED;
     for class in (0..CLASS_COUNT as u16).map(Class) {
         let there = u64::from(depot::batches(&shelf::Of(class)));
         // Relaxed: an estimate.
-        let least = LEAST[class.0 as usize].swap(there, Ordering::Relaxed);
+        let least = shelf::Of(class).least().swap(there, Ordering::Relaxed);
         for _ in 0..least.min(there).div_ceil(2).min(most) {
             if !empty_batch(class) {
                 break;

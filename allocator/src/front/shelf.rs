@@ -1,6 +1,6 @@
 //! The depot of this process: what its procedures work on.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::depot::{MAX_BATCH, MAX_BATCHES, Shelf};
 use super::magazine::batch_blocks;
@@ -21,13 +21,44 @@ struct Batch {
 unsafe impl ZeroRecord for Batch {}
 
 static BATCHES: Table<Batch> = Table::new();
-static EMPTY: AtomicU64 = AtomicU64::new(0);
-static FULL: [AtomicU64; CLASS_COUNT] = [const { AtomicU64::new(0) }; CLASS_COUNT];
+
+/// What a class's refills and flushes change: a cache line, so that they disturb those of no other class, and take one line from
+/// the processor that was here before, and not several. Empty batches are a class's own for that reason.
+#[repr(C, align(64))]
+struct Stacks {
+    full: AtomicU64,
+    empty: AtomicU64,
+    least: AtomicU64,
+    crosses: AtomicBool,
+}
+
+static STACKS: [Stacks; CLASS_COUNT] = [const {
+    Stacks {
+        full: AtomicU64::new(0),
+        empty: AtomicU64::new(0),
+        least: AtomicU64::new(0),
+        crosses: AtomicBool::new(false),
+    }
+}; CLASS_COUNT];
 
 /// The batches of a class.
 pub(super) struct Of(pub(super) Class);
 
 impl Of {
+    fn stacks(&self) -> &'static Stacks {
+        &STACKS[self.0.0 as usize]
+    }
+
+    /// Least number of full batches since the interval of [`crate::decay`] began.
+    pub(super) fn least(&self) -> &'static AtomicU64 {
+        &self.stacks().least
+    }
+
+    /// Whether the batch that was taken last had been put there by another processor.
+    pub(super) fn crosses(&self) -> &'static AtomicBool {
+        &self.stacks().crosses
+    }
+
     /// The places of a batch that this thread has taken, or is about to put: nobody else looks at them.
     pub(super) fn places(batch: u32) -> *mut usize {
         BATCHES.get(batch).blocks.as_ptr().cast_mut().cast()
@@ -38,11 +69,11 @@ impl Shelf for Of {
     type Word = AtomicU64;
 
     fn full(&self) -> &AtomicU64 {
-        &FULL[self.0.0 as usize]
+        &self.stacks().full
     }
 
     fn empty(&self) -> &AtomicU64 {
-        &EMPTY
+        &self.stacks().empty
     }
 
     fn link(&self, batch: u32) -> &AtomicU64 {
