@@ -4,7 +4,7 @@
 //! hold 2 MiB resident, and what is decommitted comes back by the 2 MiB (khugepaged). So of themselves:
 //!
 //! * A process gets them only behind superblocks of 64 KiB, and only those that are mapped when it has [`MANY_BYTES`] already: what is
-//!   mapped and never touched is one run, hence a fifth at most, and of much nothing.
+//!   mapped and never touched is one run: a fifth at most, and next to nothing where there is much.
 //! * When the first superblock of such a run is decommitted the run is advised against them: what went stays away.
 //! * Everything else that superblocks lie in is advised against them, where the system gives them to everybody. Large blocks are the
 //!   system's to decide, as they would be without this allocator.
