@@ -74,12 +74,12 @@ impl Options {
 
 /// Builds, measures, prints, and writes the files that were asked for.
 pub(crate) fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let names: Vec<_> = if options.threads.is_empty() {
-        workload::all().into_iter().map(|workload| workload.name).collect()
+    let measured = if options.threads.is_empty() {
+        workload::all()
     } else {
-        let scaled = options.threads.iter().flat_map(|threads| workload::scaled(*threads));
-        scaled.map(|workload| workload.name).collect()
+        workload::scaled_to(&options.threads)
     };
+    let names: Vec<_> = measured.into_iter().map(|workload| workload.name).collect();
     let workloads: Vec<_> =
         names.iter().map(String::as_str).filter(|name| name.contains(&options.only)).collect();
     if workloads.is_empty() {
@@ -106,6 +106,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Box<dyn Error>> {
                 failures.push(failure);
             }
         }
+    }
+    if programs.is_empty() {
+        return Err("no allocator has a program: nothing can be measured".into());
     }
     let mut results = Results::new(machine, &programs, options);
     results.failures = failures;

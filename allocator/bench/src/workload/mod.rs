@@ -202,6 +202,18 @@ pub fn scaled(threads: usize) -> Vec<Workload> {
     workloads
 }
 
+/// Those of [`scaled`] for several numbers of threads, each once: an odd number has the pairs of the even one below.
+#[must_use]
+pub fn scaled_to(counts: &[usize]) -> Vec<Workload> {
+    let mut workloads: Vec<Workload> = Vec::new();
+    for workload in counts.iter().flat_map(|threads| scaled(*threads)) {
+        if workloads.iter().all(|before| before.name != workload.name) {
+            workloads.push(workload);
+        }
+    }
+    workloads
+}
+
 /// The workload of that name, of [`all`] or of [`scaled`] with any number of threads; `None`: there is no such one.
 #[must_use]
 pub fn named(name: &str) -> Option<Workload> {
@@ -266,6 +278,14 @@ mod tests {
                 assert!(work.latencies().unwrap().is_empty(), "{workload:?}");
             }
         }
+    }
+
+    /// Aim: no workload is measured twice. Method: numbers that are equal, and such that have the same pairs.
+    #[test]
+    fn each_is_scaled_once() {
+        let names: Vec<_> = scaled_to(&[2, 3, 2]).into_iter().map(|found| found.name).collect();
+        let wanted = "churn 10k, 2 threads|larson, 2 threads|hand-over 1:1|churn 10k, 3 threads|larson, 3 threads";
+        assert_eq!(names.join("|"), wanted);
     }
 
     /// Aim: a name leads to its workload, and a wrong one to none. Method: all names, of many numbers of threads, and misspelt.
