@@ -76,7 +76,9 @@ fn many(wanted: bool) {
     const BYTES: usize = 1024;
     const MIB: usize = 1 << 20;
     let blocks: Vec<_> = (0..128 * MIB / BYTES).map(|_| allocate(BYTES)).collect();
-    let late = &blocks[96 * MIB / BYTES..];
+    // From 8 MiB mapped on, to the next run.
+    let (early, late) = (&blocks[..4 * MIB / BYTES], &blocks[12 * MIB / BYTES..]);
+    assert!(early.iter().step_by(1000).all(|block| !advice(block.addr()).0));
     assert!(late.iter().step_by(1000).all(|block| advice(block.addr()).0 == wanted));
     let full = resident();
     // Of the first, too: they were mapped before there were many.
