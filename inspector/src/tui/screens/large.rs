@@ -54,7 +54,7 @@ pub const TERMS: &[Term] = &[
     Term {
         words: &["large block", "large blocks"],
         title: "bytes of a large block",
-        what: "What is mapped for the block: requests above 128 KiB get a mapping of their own [0047], in whole pages.",
+        what: "What is mapped for the block: requests above 128 KiB get a mapping of their own [0047], of a multiple of 64 KiB.",
         unit: "bytes",
         how: "From its descriptor. It all counts as live, however little of it was touched.",
         exact: "Each is read in one piece.",
