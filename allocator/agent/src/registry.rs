@@ -363,8 +363,8 @@ mod tests {
         assert_eq!(censuses(&counted), expected);
     }
 
-    /// A registry whose clock can be used already.
-    /// A thread that is stopped between two counters, of which viewers are told the first, changes nothing for them later.
+    /// Aim: a counter that viewers are not told of is no change for them: a thread that is stopped between two counters, of which
+    /// they are told the first, changes nothing later. Method: censuses as they see it.
     #[test]
     fn what_is_not_told_is_no_change() {
         let view = |flushes, to_core| MagazineView { flushes, to_core, ..MagazineView::default() };
@@ -377,6 +377,7 @@ mod tests {
         assert_eq!(counted[0].census, 3);
     }
 
+    /// A registry whose clock can be used already.
     fn registry() -> Registry {
         let registry = Registry::new(Uptime::read()).unwrap_or_else(|error| panic!("{error}"));
         sleep(Duration::from_millis(5));
