@@ -10,10 +10,11 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::{front, large, live, os};
+use crate::{front, large, live, options, os};
 
-/// Half a second to a second, in ticks of processors of 2 to 4 GHz.
-const INTERVAL_TICKS: u64 = 1 << 31;
+/// Ticks of a millisecond, about: of processors of 2 to 4 GHz. The default of [`options::PURGE_MS`] is then half a second to a
+/// second.
+const TICKS_PER_MS: u64 = 3_000_000;
 
 /// When the interval began; 0: none has.
 static BEGAN: AtomicU64 = AtomicU64::new(0);
@@ -27,7 +28,9 @@ pub(crate) fn event() {
     let now = os::ticks();
     // Relaxed, all here: one thread gets the interval, and nothing else hangs on it.
     let began = BEGAN.load(Ordering::Relaxed);
-    if now.wrapping_sub(began) >= INTERVAL_TICKS
+    let interval = options::PURGE_MS.get().saturating_mul(TICKS_PER_MS);
+    if now.wrapping_sub(began) >= interval
+        && interval > 0
         // Failure: another thread was faster, and does it.
         && BEGAN.compare_exchange(began, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         && began != 0

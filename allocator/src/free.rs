@@ -64,6 +64,10 @@ impl<P: Platform> Core<P> {
                     self.partial_push(class, superblock, Hand::take(self));
                 }
             }
+            if old.state() != State::Full && old.count() + blocks > maxcount {
+                // More free blocks than there are. (An anchor that changes meanwhile was read whole, like any other.)
+                self.platform.freed_twice(superblock, class, first);
+            }
             let (new, what) = Self::freed(old, first, blocks, maxcount);
             let order = if P::MUTANT == Mutant::LinkRelaxed {
                 Ordering::Relaxed

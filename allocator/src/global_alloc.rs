@@ -149,37 +149,6 @@ impl LfAlloc {
         }
     }
 
-    /// Frees a block; null is ignored (\[0046\] line 1). Ends the program with a message if it is no block.
-    ///
-    /// # Safety
-    /// `block` is null or was returned by this allocator and not freed since; nobody uses it any more.
-    #[inline]
-    pub unsafe fn free(&self, block: *mut u8) {
-        match lookup(block.addr()) {
-            Entry::Superblock(id) => {
-                let (class, _) = locate(id, block.addr());
-                // SAFETY: it was looked up, so it is not null.
-                front::free(Key::of_class(class), unsafe { NonNull::new_unchecked(block) });
-            }
-            Entry::Large(id) if large::begins_at(id, block.addr()) => large::free(id),
-            Entry::Foreign if block.is_null() => {}
-            Entry::Large(_) | Entry::Foreign => foreign(block.addr()),
-        }
-    }
-
-    /// Bytes that may be used at `block`, at least what was asked for; 0 for null.
-    ///
-    /// # Safety
-    /// `block` is null or a block of this allocator that the caller holds.
-    #[must_use]
-    pub unsafe fn usable_size(&self, block: *const u8) -> usize {
-        match lookup(block.addr()) {
-            Entry::Superblock(id) => size_class(locate(id, block.addr()).0).block_bytes as usize,
-            Entry::Large(id) => large::usable_bytes(id),
-            Entry::Foreign => 0,
-        }
-    }
-
     /// Fills the front of `blocks` with blocks of at least `size` bytes (at most 128 KiB) from one superblock and
     /// returns how many, at most [`crate::MAX_BATCH`]; 0 when there is no memory, or `size` is too large.
     #[must_use]
@@ -249,7 +218,7 @@ fn unlikely() {}
 /// A block of at least `size` bytes at a multiple of `align`, and whether its bytes are known to be zero; `zeroed`: they
 /// had better be.
 #[inline]
-fn allocate(size: usize, align: usize, zeroed: bool) -> Option<(NonNull<u8>, bool)> {
+pub(crate) fn allocate(size: usize, align: usize, zeroed: bool) -> Option<(NonNull<u8>, bool)> {
     match class_for(size, align) {
         // A class has blocks of 128 KiB at most: the size fits.
         Some(class) => match front::pop(Key::of_class(class)) {
@@ -262,7 +231,7 @@ fn allocate(size: usize, align: usize, zeroed: bool) -> Option<(NonNull<u8>, boo
 
 /// [`allocate`], for what is not small.
 #[inline(never)]
-fn allocate_other(size: usize, align: usize) -> Option<NonNull<u8>> {
+pub(crate) fn allocate_other(size: usize, align: usize) -> Option<NonNull<u8>> {
     if let Some(key) = middle_key(size, align) {
         return match front::pop(key) {
             Ok(block) => Some(block),
@@ -286,7 +255,7 @@ fn middle_key(size: usize, align: usize) -> Option<Key> {
 
 #[cold]
 #[inline(never)]
-fn allocate_missed(size: usize, key: Key, missed: front::Refused) -> Option<NonNull<u8>> {
+pub(crate) fn allocate_missed(size: usize, key: Key, missed: front::Refused) -> Option<NonNull<u8>> {
     front::allocate(key.class(), size as u32, missed).map(|found| found.0)
 }
 
@@ -343,7 +312,7 @@ pub(crate) fn batch<P: Platform>(
 }
 
 #[inline]
-fn into_raw(block: Option<NonNull<u8>>) -> *mut u8 {
+pub(crate) fn into_raw(block: Option<NonNull<u8>>) -> *mut u8 {
     block.map_or(core::ptr::null_mut(), NonNull::as_ptr)
 }
 
@@ -354,4 +323,9 @@ pub(crate) fn foreign(address: usize) -> ! {
         hex(address, &mut [0; 18]),
         ", where no block of this allocator begins: it came from another allocator, or lies inside a block",
     ])
+}
+
+#[cold]
+pub(crate) fn freed_twice(address: usize) -> ! {
+    os::fatal(&["lfalloc: the block at ", hex(address, &mut [0; 18]), " was freed twice"])
 }

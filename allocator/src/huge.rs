@@ -16,6 +16,7 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use crate::accounting;
+use crate::options;
 use crate::os::{self, Huge};
 use crate::platform::Geometry;
 
@@ -37,10 +38,13 @@ fn policy() -> u8 {
     match POLICY.load(Ordering::Relaxed) {
         0 => {
             // A wish counts also where it cannot be seen what the system does.
-            let policy = match os::environment(c"LFALLOC_THP") {
-                Some(wish) if wish == c"1" => FOR,
-                Some(wish) if wish == c"0" => AGAINST,
-                _ => match os::huge_pages() {
+            if !os::environment_is_there() {
+                return NOTHING;
+            }
+            let policy = match options::switch(c"LFALLOC_THP") {
+                Some(true) => FOR,
+                Some(false) => AGAINST,
+                None => match os::huge_pages() {
                     None => NOTHING,
                     Some(Huge::Wanted) => SOME_BUT_NO_MORE,
                     Some(Huge::Never) => SOME,

@@ -11,7 +11,7 @@
 //!
 //! | layer                                                        | files                                           |
 //! |--------------------------------------------------------------|-------------------------------------------------|
-//! | [`LfAlloc`]; [`study`], the algorithm by hand                  | `global_alloc`, `study`                         |
+//! | [`LfAlloc`]; [`study`], the algorithm by hand                  | `global_alloc`, `by_address`, `study`           |
 //! | [`front`]: magazines per processor, depot                     | `front/`                                        |
 //! | [`observe`]: read-only views                                 | `observe/`, `transition`, `observer`            |
 //! | the shipped platform: statics, tables, large blocks          | `live`, `large`, `page_map`, `table`, `size_class`, `accounting` |
@@ -38,6 +38,7 @@ extern crate std;
 mod accounting;
 pub mod active;
 pub mod anchor;
+mod by_address;
 mod decay;
 pub mod descriptor;
 mod free;
@@ -50,8 +51,10 @@ mod live;
 mod malloc;
 pub mod observe;
 mod observer;
+pub mod options;
 mod os;
 mod page_map;
+pub mod pages;
 pub mod partial;
 pub mod platform;
 mod size_class;
@@ -60,6 +63,7 @@ pub mod superblock;
 mod table;
 mod transition;
 
+pub use by_address::Foreign;
 pub use global_alloc::LfAlloc;
 pub use malloc::MAX_BATCH;
 

@@ -13,6 +13,7 @@ use crate::descriptor::{Backing, Descriptor, Meta};
 use crate::huge;
 use crate::large;
 use crate::list;
+use crate::options;
 use crate::os;
 use crate::page_map::{self, Entry};
 use crate::partial::PartialLists;
@@ -20,7 +21,9 @@ use crate::platform::{
     Class, Counter, Geometry, Heap, MappedRun, Platform, Request, Reserve, Shape, SuperblockId,
     Transition, Word,
 };
-use crate::size_class::{CLASS_COUNT, GEOMETRY_COUNT, GRANULE_BYTES, size_class, superblock_bytes};
+use crate::size_class::{
+    CLASS_COUNT, GEOMETRY_COUNT, GRANULE_BYTES, Key, size_class, superblock_bytes,
+};
 use crate::superblock::RetiredLists;
 use crate::table::{Table, ZeroRecord};
 use crate::transition::RING;
@@ -110,9 +113,13 @@ struct Demand {
 static DEMAND: [Demand; GEOMETRY_COUNT] =
     [const { Demand { now: AtomicU64::new(0), before: AtomicU64::new(0) } }; GEOMETRY_COUNT];
 
-/// EMPTY superblocks that are kept in any case: 2 MiB to 1 MiB of small ones, 8 MiB to 4 MiB of large ones.
-const fn least_reserve(geometry: Geometry) -> Reserve {
-    if geometry.0 == 0 { Reserve { high: 32, low: 16 } } else { Reserve { high: 8, low: 4 } }
+/// EMPTY superblocks that are kept in any case: a fifth of [`options::RESERVE`] in small ones and the rest in large ones; half of
+/// it once there are more.
+fn least_reserve(geometry: Geometry) -> Reserve {
+    let fifths = if geometry.0 == 0 { 1 } else { 4 };
+    let bytes = options::RESERVE.get() / 5 * fifths;
+    let high = (bytes / superblock_bytes(geometry) as u64).min(u64::from(u32::MAX / 2)) as u32;
+    Reserve { high, low: high / 2 }
 }
 
 /// An interval of [`decay`] has ended.
@@ -477,6 +484,11 @@ impl Platform for Live {
         decay::event();
     }
 
+    fn is_of(&self, id: SuperblockId, class: Class) {
+        let bytes = size_class(class).superblock_bytes();
+        page_map::set_key(Self::base(id), bytes, id, Key::of_class(class));
+    }
+
     fn relieve(&self) {
         large::empty_cache();
     }
@@ -524,6 +536,12 @@ impl Platform for Live {
 
     fn now_ticks(&self) -> u64 {
         os::ticks()
+    }
+
+    #[cold]
+    fn freed_twice(&self, id: SuperblockId, class: Class, block: u32) -> ! {
+        let address = Self::link_word(DESCRIPTORS.get(id.0), class, block).addr();
+        crate::global_alloc::freed_twice(address)
     }
 
     #[cold]

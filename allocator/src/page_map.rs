@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use crate::accounting::{self, Purpose};
 use crate::os::PAGE_BYTES;
 use crate::platform::SuperblockId;
-use crate::size_class::GRANULE_BYTES;
+use crate::size_class::{GRANULE_BYTES, Key};
 
 const GRANULE_SHIFT: u32 = GRANULE_BYTES.ilog2();
 const LEAF_SHIFT: u32 = 16;
@@ -33,10 +33,15 @@ pub(crate) enum Entry {
     Superblock(SuperblockId),
     /// The first granule of the large block with that descriptor.
     Large(u32),
+    /// Where a large block began that was freed, and that is kept: whoever frees it again is told.
+    FreedLarge,
 }
 
 const SUPERBLOCK: u64 = 1;
 const LARGE: u64 = 2;
+const FREED_LARGE: u64 = 3;
+/// Above the descriptor stands the key of the class that the superblock is of, so that a free needs nothing else.
+const KEY_SHIFT: u32 = 48;
 
 impl Entry {
     const fn word(self) -> u64 {
@@ -44,6 +49,7 @@ impl Entry {
             Self::Foreign => 0,
             Self::Superblock(id) => (id.0 as u64) << 2 | SUPERBLOCK,
             Self::Large(id) => (id as u64) << 2 | LARGE,
+            Self::FreedLarge => FREED_LARGE,
         }
     }
 
@@ -52,6 +58,7 @@ impl Entry {
         match word & 3 {
             SUPERBLOCK => Self::Superblock(SuperblockId((word >> 2) as u32)),
             LARGE => Self::Large((word >> 2) as u32),
+            FREED_LARGE => Self::FreedLarge,
             _ => Self::Foreign,
         }
     }
@@ -76,6 +83,33 @@ pub(crate) fn lookup(address: usize) -> Entry {
     )
 }
 
+/// The key of the class of the superblock that `address` lies in; [`Key::NONE`] if it lies in none, or in one that no class
+/// has taken yet.
+#[inline(always)]
+pub(crate) fn key_at(address: usize) -> Key {
+    let root = address >> (GRANULE_SHIFT + LEAF_SHIFT);
+    if root >= ROOT.len() {
+        return Key::NONE;
+    }
+    // Acquire: pairs with the Release in `leaf_for`.
+    let leaf = ROOT[root].load(Ordering::Acquire);
+    if leaf.is_null() {
+        return Key::NONE;
+    }
+    // SAFETY: leaves are published complete and stay for ever.
+    let leaf = unsafe { &*leaf };
+    // Relaxed: as in `lookup`.
+    let word = leaf[address >> GRANULE_SHIFT & ((1 << LEAF_SHIFT) - 1)].load(Ordering::Relaxed);
+    Key((word >> KEY_SHIFT) as u16)
+}
+
+/// The superblock `id` in that range is of the class of `key` from now on: before any block of it is handed out.
+pub(crate) fn set_key(address: usize, bytes: usize, id: SuperblockId, key: Key) {
+    if key_at(address) != key {
+        set_word(address, bytes, Entry::Superblock(id).word() | u64::from(key.0) << KEY_SHIFT);
+    }
+}
+
 /// Makes sure that [`set`] works for the range. `None`: no memory for a leaf.
 pub(crate) fn prepare(address: usize, bytes: usize) -> Option<()> {
     let (first, last) = (address, address.checked_add(bytes - 1)?);
@@ -90,11 +124,15 @@ pub(crate) fn prepare(address: usize, bytes: usize) -> Option<()> {
 
 /// Sets the entry of every granule that begins in the range, which [`prepare`] has made ready.
 pub(crate) fn set(address: usize, bytes: usize, entry: Entry) {
+    set_word(address, bytes, entry.word());
+}
+
+fn set_word(address: usize, bytes: usize, word: u64) {
     for granule in (address..address + bytes).step_by(GRANULE_BYTES) {
         if let Some(leaf) = leaf_for(granule >> (GRANULE_SHIFT + LEAF_SHIFT)) {
             // Relaxed: published with the block, see `lookup`.
             leaf[granule >> GRANULE_SHIFT & ((1 << LEAF_SHIFT) - 1)]
-                .store(entry.word(), Ordering::Relaxed);
+                .store(word, Ordering::Relaxed);
         }
     }
 }

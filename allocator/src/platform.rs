@@ -274,6 +274,11 @@ pub trait Platform {
     fn superblock_event(&self, geometry: Geometry, is_taken: bool) {
         let _ = (geometry, is_taken);
     }
+    /// A superblock that only this thread holds is of that class from now on; none of its blocks has been handed out.
+    #[inline(always)]
+    fn is_of(&self, id: SuperblockId, class: Class) {
+        let _ = (id, class);
+    }
     /// Gives back whatever else can be given back, before an allocation fails.
     fn relieve(&self) {}
 
@@ -320,6 +325,10 @@ pub trait Platform {
     }
     /// A link out of bounds under an unchanged anchor: somebody wrote to a free block. Reports and ends the program.
     fn corrupted(&self, id: SuperblockId, class: Class, block: u32, link: u32) -> !;
+    /// More blocks were freed than there are, `block` last. Reports and ends the program.
+    fn freed_twice(&self, id: SuperblockId, class: Class, block: u32) -> ! {
+        self.corrupted(id, class, block, block)
+    }
 }
 
 /// Names a place between two accesses to shared memory: `point!(self, "active.reserved")`.

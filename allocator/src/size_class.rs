@@ -126,6 +126,9 @@ pub(crate) struct Key(pub(crate) u16);
 pub(crate) const KEY_COUNT: usize = SMALL_KEYS + MIDDLE_KEYS;
 
 impl Key {
+    /// The key of no bytes, which no block is freed by: its magazine is that of the first class, and takes nothing.
+    pub(crate) const NONE: Self = Self(0);
+
     /// The key of a request of at most [`MAX_SMALL_BYTES`].
     #[inline(always)]
     pub(crate) const fn of_small(size: usize) -> Self {

@@ -185,6 +185,21 @@ impl Agent {
 }
 
 #[cfg(target_os = "linux")]
+impl Agent {
+    /// Removes the socket and waits for nothing: for a process that is about to end. The thread is left alone; viewers
+    /// that are connected may read until the end.
+    pub fn leave(mut self) {
+        if let Some(running) = self.running.take() {
+            if std::process::id() == self.pid {
+                // Whoever comes next removes it otherwise.
+                let _ = running.file.remove();
+            }
+            running.forget();
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
 impl Drop for Agent {
     fn drop(&mut self) {
         let Some(running) = self.running.take() else {

@@ -17,6 +17,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use super::depot::MAX_BATCH;
 use super::drain::Magazines;
 use crate::accounting::{self, Purpose};
+use crate::options;
 use crate::os::sequence::{BLOCKS, CLOSED, HEADER_BYTES, MAGAZINES, STRIDE_SHIFT};
 use crate::os::{self, PAGE_BYTES};
 use crate::platform::Class;
@@ -71,6 +72,9 @@ pub(crate) const fn batch_blocks(class: Class) -> usize {
 /// Where those of the first processor begin.
 static BASE: AtomicUsize = AtomicUsize::new(0);
 static IS_DECIDED: AtomicBool = AtomicBool::new(false);
+/// How often that was put off, and how often it is.
+static UNDECIDED: AtomicU64 = AtomicU64::new(0);
+const PATIENCE: u64 = 1000;
 
 /// Number of processors that have magazines; 0 without a front.
 pub(crate) fn processors() -> u32 {
@@ -81,13 +85,17 @@ pub(crate) fn processors() -> u32 {
 pub(super) fn decide() {
     // Relaxed, both: what was decided is in the magazines' limit.
     if !IS_DECIDED.load(Ordering::Relaxed) {
+        // The dynamic linker may allocate before there is an environment; a program that has cleared it is not waited for.
+        if !os::environment_is_there() && UNDECIDED.fetch_add(1, Ordering::Relaxed) < PATIENCE {
+            return;
+        }
         begin();
         IS_DECIDED.store(true, Ordering::Relaxed);
     }
 }
 
 fn begin() -> Option<()> {
-    if os::environment(c"LFALLOC_MAGAZINES").is_some_and(|value| value == c"0") {
+    if options::switch(c"LFALLOC_MAGAZINES") == Some(false) {
         return None;
     }
     let area = os::sequence_area()?;
@@ -102,7 +110,8 @@ fn begin() -> Option<()> {
     }
     for key in Key::all() {
         let row = row(key.class());
-        MAGAZINES.set(key, base + row.offset as usize, u32::from(row.capacity));
+        let capacity = if key == Key::NONE { 0 } else { row.capacity };
+        MAGAZINES.set(key, base + row.offset as usize, u32::from(capacity));
     }
     os::register_sequence_fence();
     MAGAZINES.open(area, processors);

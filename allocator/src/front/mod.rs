@@ -78,6 +78,24 @@ pub(crate) fn free(key: Key, block: NonNull<u8>) {
     }
 }
 
+/// Puts a block into the magazine of a key.
+///
+/// # Safety
+/// The caller owns it and gives it up if this succeeds; or the key is [`Key::NONE`].
+#[inline(always)]
+pub(crate) unsafe fn push(key: Key, block: usize) -> Result<(), Refused> {
+    // SAFETY: as in `pop`, and the caller's.
+    unsafe { sequence::push(key, block) }
+}
+
+/// Frees a block that [`push`] did not take.
+pub(crate) fn free_refused(block: NonNull<u8>, key: Key, refused: Refused) {
+    match refused {
+        Refused::Aborted => free_aborted(block, key),
+        Refused::NoMagazine | Refused::Bounds => free_slow(block, key),
+    }
+}
+
 /// A block of `class`, where the magazine had none, and whether its bytes are known to be zero; `None` without memory.
 #[cold]
 #[inline(never)]
@@ -332,6 +350,9 @@ fn to_core(blocks: &[usize]) {
     ordered.copy_from_slice(blocks);
     // By address, hence by superblock.
     ordered.sort_unstable();
+    if let Some(twice) = ordered.windows(2).find(|pair| pair[0] == pair[1]) {
+        crate::global_alloc::freed_twice(twice[0]);
+    }
     let mut indices = [0; MAX_BATCH];
     let mut rest = &*ordered;
     while let Some(&first) = rest.first() {

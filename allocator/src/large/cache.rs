@@ -13,13 +13,13 @@
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::list::{self, Links};
+use crate::options;
 use crate::size_class::GRANULE_BYTES;
 
 /// Largest block that is kept.
 pub(super) const MAX_BYTES: usize = 32 << 20;
-/// So many bytes are kept warm beside as many as are in use (a mix of 64 KiB to 32 MiB, 90 MiB in use: 1,036 ns with 32 MiB, 790
-/// with 64, 475 with 128, 154 with 256, 72 with 512; others bound time, and no bytes),
-const SPARE_BYTES: u64 = 256 << 20;
+// [`options::KEEP_LARGE`] bytes are kept warm beside as many as are in use (a mix of 64 KiB to 32 MiB, 90 MiB in use: 1,036 ns with
+// 32 MiB, 790 with 64, 475 with 128, 154 with 256, 72 with 512; others bound time, and no bytes),
 /// and so many cold.
 const COLD_BYTES: u64 = 256 << 20;
 /// Fits may waste so many bytes, and an eighth of what is in use.
@@ -164,7 +164,7 @@ impl Cache {
         give_back: impl Fn(u32),
     ) {
         self.warm.put(links, id, bytes);
-        self.warm.evict(links, SPARE_BYTES + live_bytes, give_back);
+        self.warm.evict(links, options::KEEP_LARGE.get().saturating_add(live_bytes), give_back);
     }
 
     /// The same, of one without pages.

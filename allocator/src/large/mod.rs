@@ -212,7 +212,7 @@ pub(crate) fn free(id: u32) {
 fn release(id: u32) {
     let descriptor = DESCRIPTORS.get(id);
     let bytes = descriptor.bytes();
-    page_map::set(descriptor.base(), 1, Entry::Foreign);
+    page_map::set(descriptor.base(), 1, Entry::FreedLarge);
     descriptor.since.store(os::ticks(), Ordering::Relaxed);
     CACHE.no_longer_wasted(descriptor.wasted());
     LIVE_BYTES.fetch_sub(bytes as u64, Ordering::Relaxed);
@@ -289,8 +289,11 @@ fn give_back(id: u32) {
 fn unmap(id: u32) -> bool {
     let descriptor = DESCRIPTORS.get(id);
     let bytes = descriptor.bytes();
+    // Before the addresses are anybody else's.
+    page_map::set(descriptor.base(), 1, Entry::Foreign);
     // SAFETY: the mapping belongs to the descriptor, and only this thread holds that.
     if !unsafe { os::unmap(descriptor.base(), bytes) } {
+        page_map::set(descriptor.base(), 1, Entry::FreedLarge);
         return false;
     }
     if descriptor.state.load(Ordering::Relaxed) != COLD {

@@ -142,6 +142,13 @@ pub fn in_hand() -> u64 {
     accounting::in_hand()
 }
 
+/// Large blocks that the program holds, and bytes of them.
+#[must_use]
+pub fn large_in_use() -> (u64, i64) {
+    let (allocations, frees, bytes) = large::counters();
+    (allocations.wrapping_sub(frees), bytes)
+}
+
 /// The cheap answer, from counters and one word of each descriptor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {

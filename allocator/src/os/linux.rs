@@ -216,10 +216,10 @@ pub(crate) fn monotonic_ns() -> u64 {
     time[0].cast_unsigned() * 1_000_000_000 + time[1].cast_unsigned()
 }
 
-/// Value of an environment variable, as the program was started with it or has set it last.
-pub(crate) fn environment(name: &CStr) -> Option<&'static CStr> {
+/// Where the C library keeps the environment (environ(7)); `None` without a C library.
+fn environ() -> Option<*const *const *const c_char> {
     let environ: *const *const *const c_char;
-    // SAFETY: loads the address of `environ` (environ(7)). The reference is weak: null without a C library.
+    // SAFETY: loads the address of `environ`. The reference is weak: null without a C library.
     unsafe {
         asm!(
             ".weak environ",
@@ -228,9 +228,42 @@ pub(crate) fn environment(name: &CStr) -> Option<&'static CStr> {
             options(nostack, preserves_flags, readonly, pure),
         );
     }
-    if environ.is_null() {
-        return None;
+    (!environ.is_null()).then_some(environ)
+}
+
+/// Whether the environment has been set up: the dynamic linker may allocate before. (Also false once a program has cleared
+/// it.)
+pub(crate) fn environment_is_there() -> bool {
+    // SAFETY: the C library's `char **environ`.
+    environ().is_none_or(|environ| !unsafe { environ.read() }.is_null())
+}
+
+/// Whether the program was started with more rights than those of whoever started it, who has set the environment
+/// (getauxval(3), `AT_SECURE`). Without a C library that tells: no.
+pub(crate) fn has_raised_rights() -> bool {
+    const AT_SECURE: u64 = 23;
+    let getauxval: usize;
+    // SAFETY: loads the address of `getauxval`. The reference is weak: null without a C library.
+    unsafe {
+        asm!(
+            ".weak getauxval",
+            "mov {address}, qword ptr [rip + getauxval@GOTPCREL]",
+            address = out(reg) getauxval,
+            options(nostack, preserves_flags, readonly, pure),
+        );
     }
+    if getauxval == 0 {
+        return false;
+    }
+    // SAFETY: if it is there it is the C library's `unsigned long getauxval(unsigned long)`.
+    let getauxval: extern "C" fn(u64) -> u64 =
+        unsafe { core::mem::transmute::<usize, extern "C" fn(u64) -> u64>(getauxval) };
+    getauxval(AT_SECURE) != 0
+}
+
+/// Value of an environment variable, as the program was started with it or has set it last.
+pub(crate) fn environment(name: &CStr) -> Option<&'static CStr> {
+    let environ = environ()?;
     // SAFETY: the C library's `char **environ`; null before it is set up.
     let mut entry = unsafe { environ.read() };
     while !entry.is_null() {
@@ -325,14 +358,25 @@ pub(crate) fn fence_sequences(processor: u32) -> bool {
     unsafe { syscall(SYS_MEMBARRIER, arguments) == 0 }
 }
 
+/// Prints `parts` and a newline to standard error, in one piece, without allocating or locking.
+#[cold]
+pub(crate) fn print(parts: &[&str]) {
+    let mut line = [0; 256];
+    let bytes = parts.iter().chain(&["\n"]).flat_map(|part| part.bytes());
+    let mut count = 0;
+    for (place, byte) in line.iter_mut().zip(bytes) {
+        *place = byte;
+        count += 1;
+    }
+    let text = line.as_ptr().expose_provenance();
+    // SAFETY: reads the line only (write(2)); whether it succeeds does not matter.
+    unsafe { syscall(SYS_WRITE, [2, text, count, 0, 0, 0]) };
+}
+
 /// Prints `parts` and a newline to standard error and ends the program with SIGABRT, without allocating or locking.
 #[cold]
 pub(crate) fn fatal(parts: &[&str]) -> ! {
-    for part in parts.iter().chain(&["\n"]) {
-        let text = part.as_ptr().expose_provenance();
-        // SAFETY: reads `part` only (write(2)); whether it succeeds does not matter.
-        unsafe { syscall(SYS_WRITE, [2, text, part.len(), 0, 0, 0]) };
-    }
+    print(parts);
     let process = process_id() as usize;
     // SAFETY: no arguments, no effect (gettid(2)).
     let thread = unsafe { syscall(SYS_GETTID, [0; 6]) };

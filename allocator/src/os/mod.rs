@@ -23,6 +23,9 @@
 //! | [`huge_pages`]         | whether there are any, and whether memory gets them that nobody asked for       |
 //! | [`advise_huge`]        | whether a mapping should have them                                              |
 //! | [`environment`]        | an environment variable                                                         |
+//! | [`environment_is_there`] | whether it has been set up                                                    |
+//! | [`has_raised_rights`]  | whether whoever started the program has fewer rights than it                    |
+//! | [`print`]              | prints a line to standard error                                                 |
 //! | [`fatal`]              | prints a line and ends the program                                              |
 //!
 //! System calls are made directly: `errno` stays as it is, and no interposed function of the C library is called.
@@ -36,8 +39,8 @@ mod processor;
 pub(crate) mod sequence;
 
 pub(crate) use linux::{
-    Huge, Remapped, advise_huge, decommit, environment, fatal, fence_sequences, give_way,
-    huge_pages, map, monotonic_ns, possible_processors, process_id, read_memory,
+    Huge, Remapped, advise_huge, decommit, environment, environment_is_there, fatal, fence_sequences,
+    give_way, has_raised_rights, huge_pages, map, monotonic_ns, possible_processors, print, process_id, read_memory,
     register_sequence_fence, remap_in_place, remap_onto, reserve, ticks, unmap,
 };
 pub(crate) use processor::{processor, sequence_area, thread_pointer, will_write};

@@ -1,0 +1,187 @@
+//! What C asks of an allocator: blocks that are given back by their address alone.
+//!
+//! The page map knows the class of the superblock at an address, and so where its magazines are: a free loads two words
+//! of the map and no descriptor. Whether the address is that of a block is looked at by whatever handles it next without
+//! hurry: the depot's way back to the core, and everything that does not end in a magazine.
+
+use core::ptr::NonNull;
+
+use crate::LfAlloc;
+use crate::front;
+use crate::global_alloc::{allocate, allocate_missed, allocate_other, into_raw, locate};
+use crate::large;
+use crate::page_map::{Entry, key_at, lookup};
+use crate::size_class::{Key, MAX_SMALL_BYTES, class_for, size_class};
+
+/// The address is no part of this allocator's memory: the block came from another one, or never was one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Foreign;
+
+impl LfAlloc {
+    /// A block of at least `size` bytes, aligned to 16; what `failed` returns without memory, or for more than addresses can
+    /// tell.
+    #[inline(always)]
+    #[must_use]
+    pub fn allocate_or(&self, size: usize, failed: fn() -> *mut u8) -> *mut u8 {
+        if size > MAX_SMALL_BYTES {
+            return allocate_other_or(size, failed);
+        }
+        let key = Key::of_small(size);
+        match front::pop(key) {
+            Ok(block) => block.as_ptr(),
+            Err(missed) => allocate_missed_or(size, missed, failed),
+        }
+    }
+
+    /// A block of at least `size` bytes at a multiple of `align`, which is a power of two; null without memory.
+    #[must_use]
+    pub fn allocate_aligned(&self, size: usize, align: usize) -> *mut u8 {
+        into_raw(allocate_other(size, align))
+    }
+
+    /// A block of at least `size` bytes, which are zero, aligned to 16; null without memory.
+    #[must_use]
+    pub fn allocate_zeroed(&self, size: usize) -> *mut u8 {
+        let Some((block, zeroed)) = allocate(size, 1, true) else {
+            return core::ptr::null_mut();
+        };
+        if !zeroed {
+            // SAFETY: the block holds at least `size` bytes, and is this caller's.
+            unsafe { block.write_bytes(0, size) };
+        }
+        block.as_ptr()
+    }
+
+    /// Frees a block; null is ignored (\[0046\] line 1). Ends the program with a message if it is no block.
+    ///
+    /// # Safety
+    /// `block` is null or was returned by this allocator and not freed since; nobody uses it any more.
+    #[inline]
+    pub unsafe fn free(&self, block: *mut u8) {
+        // SAFETY: the caller's.
+        if unsafe { self.release(block) }.is_err() {
+            crate::global_alloc::foreign(block.addr());
+        }
+    }
+
+    /// As [`LfAlloc::free`], but tells of an address outside of this allocator's memory.
+    ///
+    /// # Errors
+    /// [`Foreign`], and nothing was done or read there.
+    ///
+    /// # Safety
+    /// `block` is null, foreign, or was returned by this allocator and not freed since; nobody uses it any more.
+    #[inline(always)]
+    pub unsafe fn release(&self, block: *mut u8) -> Result<(), Foreign> {
+        // SAFETY: the caller's.
+        match unsafe { front::push(key_at(block.addr()), block.addr()) } {
+            Ok(()) => Ok(()),
+            // SAFETY: the caller's.
+            Err(refused) => unsafe { release_slow(block, refused) },
+        }
+    }
+
+    /// Makes a block hold at least `size` bytes, as `realloc` does: where it is, or elsewhere with its contents. Null
+    /// without memory, and then the block is as it was.
+    ///
+    /// # Errors
+    /// [`Foreign`], and nothing was done or read there.
+    ///
+    /// # Safety
+    /// As [`LfAlloc::release`], but not null; the block is given up unless null is returned.
+    pub unsafe fn resize(&self, block: *mut u8, size: usize) -> Result<*mut u8, Foreign> {
+        let usable = match lookup(block.addr()) {
+            Entry::Superblock(id) => {
+                let (class, _) = locate(id, block.addr());
+                if class_for(size, 1) == Some(class) {
+                    return Ok(block);
+                }
+                let usable = size_class(class).block_bytes as usize;
+                // Its alignment may have been asked for, so that its class is not the smallest that holds so much.
+                if size <= usable && size > usable / 2 {
+                    return Ok(block);
+                }
+                usable
+            }
+            Entry::Large(id) if large::begins_at(id, block.addr()) => {
+                let usable = large::usable_bytes(id);
+                if class_for(size, 1).is_none()
+                    && let Some(moved) = large::resize(id, usable, size)
+                {
+                    return Ok(moved.as_ptr());
+                }
+                usable
+            }
+            entry => {
+                refuse(entry, block.addr())?;
+                0
+            }
+        };
+        let moved = self.allocate_or(size, core::ptr::null_mut);
+        if !moved.is_null() {
+            // SAFETY: both hold that many bytes, and the new block is nobody else's.
+            unsafe { block.copy_to_nonoverlapping(moved, usable.min(size)) };
+            // SAFETY: the caller's; the block is given up now.
+            unsafe { self.release(block)? };
+        }
+        Ok(moved)
+    }
+
+    /// Bytes that may be used at `block`, at least what was asked for; 0 for null, and for what is no block.
+    ///
+    /// # Safety
+    /// `block` is null, foreign, or a block of this allocator that the caller holds.
+    #[must_use]
+    pub unsafe fn usable_size(&self, block: *const u8) -> usize {
+        match lookup(block.addr()) {
+            Entry::Superblock(id) => size_class(locate(id, block.addr()).0).block_bytes as usize,
+            Entry::Large(id) if large::begins_at(id, block.addr()) => large::usable_bytes(id),
+            _ => 0,
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn allocate_missed_or(size: usize, missed: front::Refused, failed: fn() -> *mut u8) -> *mut u8 {
+    allocate_missed(size, Key::of_small(size), missed).map_or_else(failed, NonNull::as_ptr)
+}
+
+#[inline(never)]
+fn allocate_other_or(size: usize, failed: fn() -> *mut u8) -> *mut u8 {
+    allocate_other(size, 1).map_or_else(failed, NonNull::as_ptr)
+}
+
+/// Frees what the magazine did not take.
+///
+/// # Safety
+/// As [`LfAlloc::release`].
+#[cold]
+#[inline(never)]
+unsafe fn release_slow(block: *mut u8, refused: front::Refused) -> Result<(), Foreign> {
+    let Some(some) = NonNull::new(block) else {
+        return Ok(());
+    };
+    match lookup(block.addr()) {
+        Entry::Superblock(id) => {
+            let (class, _) = locate(id, block.addr());
+            front::free_refused(some, Key::of_class(class), refused);
+            Ok(())
+        }
+        Entry::Large(id) if large::begins_at(id, block.addr()) => {
+            large::free(id);
+            Ok(())
+        }
+        entry => refuse(entry, block.addr()),
+    }
+}
+
+/// Tells of an address outside of this allocator's memory; ends the program if it is one within where no block begins.
+#[cold]
+fn refuse(entry: Entry, address: usize) -> Result<(), Foreign> {
+    match entry {
+        Entry::Foreign => Err(Foreign),
+        Entry::FreedLarge => crate::global_alloc::freed_twice(address),
+        Entry::Superblock(_) | Entry::Large(_) => crate::global_alloc::foreign(address),
+    }
+}
