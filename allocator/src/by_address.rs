@@ -22,14 +22,14 @@ impl LfAlloc {
     /// tell.
     #[inline(always)]
     #[must_use]
-    pub fn allocate_or(&self, size: usize, failed: fn() -> *mut u8) -> *mut u8 {
+    pub fn allocate_or(&self, size: usize, failed: OnFailure) -> *mut u8 {
         if size > MAX_SMALL_BYTES {
             return allocate_other_or(size, failed);
         }
         let key = Key::of_small(size);
         match front::pop(key) {
             Ok(block) => block.as_ptr(),
-            Err(missed) => allocate_missed_or(size, missed, failed),
+            Err(missed) => allocate_missed_or(size, missed as u32, failed),
         }
     }
 
@@ -59,25 +59,29 @@ impl LfAlloc {
     #[inline]
     pub unsafe fn free(&self, block: *mut u8) {
         // SAFETY: the caller's.
-        if unsafe { self.release(block) }.is_err() {
-            crate::global_alloc::foreign(block.addr());
-        }
+        unsafe { self.free_or(block, is_foreign) };
     }
 
-    /// As [`LfAlloc::free`], but tells of an address outside of this allocator's memory.
-    ///
-    /// # Errors
-    /// [`Foreign`], and nothing was done or read there.
+    /// As [`LfAlloc::free`], but calls `foreign` with an address outside of this allocator's memory, where nothing was done or
+    /// read.
     ///
     /// # Safety
     /// `block` is null, foreign, or was returned by this allocator and not freed since; nobody uses it any more.
     #[inline(always)]
-    pub unsafe fn release(&self, block: *mut u8) -> Result<(), Foreign> {
-        // SAFETY: the caller's.
-        match unsafe { front::push(key_at(block.addr()), block.addr()) } {
-            Ok(()) => Ok(()),
+    pub unsafe fn free_or(&self, block: *mut u8, foreign: OnForeign) {
+        let Some(key) = key_at(block.addr()) else {
             // SAFETY: the caller's.
-            Err(refused) => unsafe { release_slow(block, refused) },
+            return unsafe { free_slow(block, foreign) };
+        };
+        // SAFETY: the caller's.
+        match unsafe { front::push_once(key, block.addr()) } {
+            Ok(()) => {}
+            // Several functions, so that no instruction on the fast path prepares to tell them what happened.
+            // SAFETY: the caller's.
+            Err(Some(front::Refused::Aborted)) => unsafe { free_aborted(block, foreign) },
+            // SAFETY: the caller's.
+            Err(Some(_)) => unsafe { free_slow(block, foreign) },
+            Err(None) => free_twice(block),
         }
     }
 
@@ -88,7 +92,7 @@ impl LfAlloc {
     /// [`Foreign`], and nothing was done or read there.
     ///
     /// # Safety
-    /// As [`LfAlloc::release`], but not null; the block is given up unless null is returned.
+    /// As [`LfAlloc::free_or`], but not null; the block is given up unless null is returned.
     pub unsafe fn resize(&self, block: *mut u8, size: usize) -> Result<*mut u8, Foreign> {
         let usable = match lookup(block.addr()) {
             Entry::Superblock(id) => {
@@ -117,12 +121,12 @@ impl LfAlloc {
                 0
             }
         };
-        let moved = self.allocate_or(size, core::ptr::null_mut);
+        let moved = self.allocate_or(size, nothing);
         if !moved.is_null() {
             // SAFETY: both hold that many bytes, and the new block is nobody else's.
             unsafe { block.copy_to_nonoverlapping(moved, usable.min(size)) };
             // SAFETY: the caller's; the block is given up now.
-            unsafe { self.release(block)? };
+            unsafe { self.free(block) };
         }
         Ok(moved)
     }
@@ -143,36 +147,75 @@ impl LfAlloc {
 
 #[cold]
 #[inline(never)]
-fn allocate_missed_or(size: usize, missed: front::Refused, failed: fn() -> *mut u8) -> *mut u8 {
-    allocate_missed(size, Key::of_small(size), missed).map_or_else(failed, NonNull::as_ptr)
+extern "C" fn allocate_missed_or(size: usize, missed: u32, failed: OnFailure) -> *mut u8 {
+    let missed = front::Refused::from_number(missed);
+    match allocate_missed(size, Key::of_small(size), missed) {
+        Some(block) => block.as_ptr(),
+        None => failed(),
+    }
 }
 
 #[inline(never)]
-fn allocate_other_or(size: usize, failed: fn() -> *mut u8) -> *mut u8 {
-    allocate_other(size, 1).map_or_else(failed, NonNull::as_ptr)
+extern "C" fn allocate_other_or(size: usize, failed: OnFailure) -> *mut u8 {
+    match allocate_other(size, 1) {
+        Some(block) => block.as_ptr(),
+        None => failed(),
+    }
 }
 
-/// Frees what the magazine did not take.
-///
-/// # Safety
-/// As [`LfAlloc::release`].
+/// What is returned without memory.
+pub type OnFailure = extern "C" fn() -> *mut u8;
+
+extern "C" fn nothing() -> *mut u8 {
+    core::ptr::null_mut()
+}
+
+/// What is to be done about an address outside of this allocator's memory.
+pub type OnForeign = extern "C" fn(*mut u8);
+
+extern "C" fn is_foreign(block: *mut u8) {
+    crate::global_alloc::foreign(block.addr());
+}
+
+// With C's calling convention nothing unwinds from here: callers need no preparation for it, and go on here for good.
+
 #[cold]
 #[inline(never)]
-unsafe fn release_slow(block: *mut u8, refused: front::Refused) -> Result<(), Foreign> {
-    let Some(some) = NonNull::new(block) else {
-        return Ok(());
-    };
+extern "C" fn free_twice(block: *mut u8) {
+    crate::global_alloc::freed_twice(block.addr());
+}
+
+/// Frees a block whose push was aborted.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn free_aborted(block: *mut u8, foreign: OnForeign) {
+    // SAFETY: the caller's.
+    unsafe { free_refused(block, foreign, true) };
+}
+
+/// Frees what the magazine did not take, or what there is none for.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn free_slow(block: *mut u8, foreign: OnForeign) {
+    // SAFETY: the caller's.
+    unsafe { free_refused(block, foreign, false) };
+}
+
+/// # Safety
+/// As [`LfAlloc::free_or`].
+unsafe fn free_refused(block: *mut u8, foreign: OnForeign, aborted: bool) {
+    let Some(some) = NonNull::new(block) else { return };
     match lookup(block.addr()) {
         Entry::Superblock(id) => {
             let (class, _) = locate(id, block.addr());
-            front::free_refused(some, Key::of_class(class), refused);
-            Ok(())
+            front::free_refused(some, Key::of_class(class), aborted);
         }
-        Entry::Large(id) if large::begins_at(id, block.addr()) => {
-            large::free(id);
-            Ok(())
+        Entry::Large(id) if large::begins_at(id, block.addr()) => large::free(id),
+        entry => {
+            if refuse(entry, block.addr()) == Err(Foreign) {
+                foreign(block);
+            }
         }
-        entry => refuse(entry, block.addr()),
     }
 }
 

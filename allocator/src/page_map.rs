@@ -83,29 +83,26 @@ pub(crate) fn lookup(address: usize) -> Entry {
     )
 }
 
-/// The key of the class of the superblock that `address` lies in; [`Key::NONE`] if it lies in none, or in one that no class
-/// has taken yet.
+/// The key of the class of the superblock that `address` lies in; [`Key::NONE`] in one that no class has taken yet, in large
+/// blocks and, mostly, elsewhere; `None` for the rest.
 #[inline(always)]
-pub(crate) fn key_at(address: usize) -> Key {
+pub(crate) fn key_at(address: usize) -> Option<Key> {
     let root = address >> (GRANULE_SHIFT + LEAF_SHIFT);
-    if root >= ROOT.len() {
-        return Key::NONE;
-    }
     // Acquire: pairs with the Release in `leaf_for`.
-    let leaf = ROOT[root].load(Ordering::Acquire);
+    let leaf = ROOT.get(root)?.load(Ordering::Acquire);
     if leaf.is_null() {
-        return Key::NONE;
+        return None;
     }
     // SAFETY: leaves are published complete and stay for ever.
     let leaf = unsafe { &*leaf };
     // Relaxed: as in `lookup`.
     let word = leaf[address >> GRANULE_SHIFT & ((1 << LEAF_SHIFT) - 1)].load(Ordering::Relaxed);
-    Key((word >> KEY_SHIFT) as u16)
+    Some(Key((word >> KEY_SHIFT) as u16))
 }
 
 /// The superblock `id` in that range is of the class of `key` from now on: before any block of it is handed out.
 pub(crate) fn set_key(address: usize, bytes: usize, id: SuperblockId, key: Key) {
-    if key_at(address) != key {
+    if key_at(address) != Some(key) {
         set_word(address, bytes, Entry::Superblock(id).word() | u64::from(key.0) << KEY_SHIFT);
     }
 }

@@ -21,7 +21,7 @@ use crate::{misuse, set_errno};
 const PAGE_BYTES: usize = 4096;
 
 #[cold]
-fn no_memory() -> *mut u8 {
+extern "C" fn no_memory() -> *mut u8 {
     set_errno(libc::ENOMEM);
     core::ptr::null_mut()
 }
@@ -38,10 +38,8 @@ fn or_no_memory(block: *mut u8) -> *mut c_void {
 
 #[inline(always)]
 unsafe fn give_back(block: *mut c_void) {
-    // SAFETY: the program's: null, or a block that it gives up. What is foreign is refused.
-    if unsafe { LfAlloc.release(block.cast()) }.is_err() {
-        misuse::foreign("free", block.addr());
-    }
+    // SAFETY: the program's: null, or a block that it gives up. What is foreign is left alone.
+    unsafe { LfAlloc.free_or(block.cast(), misuse::foreign_free) };
 }
 
 /// A block at a multiple of `align`, a power of two.

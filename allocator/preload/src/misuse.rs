@@ -34,3 +34,9 @@ pub(crate) fn foreign(function: &str, address: usize) {
     );
     line.print();
 }
+
+/// [`foreign`], given to `free`.
+#[cold]
+pub(crate) extern "C" fn foreign_free(block: *mut u8) {
+    foreign("free", block.addr());
+}

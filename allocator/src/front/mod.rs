@@ -78,22 +78,19 @@ pub(crate) fn free(key: Key, block: NonNull<u8>) {
     }
 }
 
-/// Puts a block into the magazine of a key.
+/// Puts a block into the magazine of a key, unless it was put in last: `Err` is `None` then.
 ///
 /// # Safety
 /// The caller owns it and gives it up if this succeeds; or the key is [`Key::NONE`].
 #[inline(always)]
-pub(crate) unsafe fn push(key: Key, block: usize) -> Result<(), Refused> {
+pub(crate) unsafe fn push_once(key: Key, block: usize) -> Result<(), Option<Refused>> {
     // SAFETY: as in `pop`, and the caller's.
-    unsafe { sequence::push(key, block) }
+    unsafe { sequence::push_once(key, block) }
 }
 
-/// Frees a block that [`push`] did not take.
-pub(crate) fn free_refused(block: NonNull<u8>, key: Key, refused: Refused) {
-    match refused {
-        Refused::Aborted => free_aborted(block, key),
-        Refused::NoMagazine | Refused::Bounds => free_slow(block, key),
-    }
+/// Frees a block that a magazine did not take, or, `aborted`, whose push was.
+pub(crate) fn free_refused(block: NonNull<u8>, key: Key, aborted: bool) {
+    if aborted { free_aborted(block, key) } else { free_slow(block, key) }
 }
 
 /// A block of `class`, where the magazine had none, and whether its bytes are known to be zero; `None` without memory.

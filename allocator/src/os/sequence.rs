@@ -111,6 +111,17 @@ pub(crate) enum Refused {
     Aborted,
 }
 
+impl Refused {
+    /// The one that is this number.
+    pub(crate) const fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::NoMagazine,
+            1 => Self::Bounds,
+            _ => Self::Aborted,
+        }
+    }
+}
+
 /// Number of the processor in the rseq area at `area` bytes from the thread pointer; unregistered areas hold −1 or −2.
 #[inline(always)]
 pub(crate) fn processor_at(area: isize) -> u32 {
@@ -272,6 +283,35 @@ pub(crate) unsafe fn push(key: Key, block: usize) -> Result<(), Refused> {
             aborted = label { return Err(Refused::Aborted) },
             none = label { return Err(Refused::NoMagazine) },
             bounds = label { return Err(Refused::Bounds) },
+        );
+    }
+    Ok(())
+}
+
+/// Puts a block whose key was looked up into the magazine of this processor, unless it is the one that was put in last: `Err`
+/// is `None` then.
+///
+/// # Safety
+/// As [`push`]; or the magazine of the key takes nothing.
+#[inline(always)]
+pub(crate) unsafe fn push_once(key: Key, block: usize) -> Result<(), Option<Refused>> {
+    // SAFETY: as `push`.
+    unsafe {
+        sequence!(begun!("jmp {aborted}", "{none}"), key => _;
+            "cmp {result:e}, dword ptr [r11 + 4*{key} + {CAPACITIES}]",
+            "jae {bounds}",
+            // (Below the first slot lies a number, which is no address.)
+            "cmp qword ptr [{magazine} + 8*{result:r} + {SLOTS} - 8], {block}",
+            "je {twice}",
+            "mov qword ptr [{magazine} + 8*{result:r} + {SLOTS}], {block}",
+            "inc {word}",
+            "mov qword ptr [{magazine}], {word}";
+            block = in(reg) block,
+            CAPACITIES = const CAPACITIES_OFFSET,
+            aborted = label { return Err(Some(Refused::Aborted)) },
+            none = label { return Err(Some(Refused::NoMagazine)) },
+            bounds = label { return Err(Some(Refused::Bounds)) },
+            twice = label { return Err(None) },
         );
     }
     Ok(())
