@@ -11,7 +11,7 @@ __attribute__((unused)) static inline uint64_t pattern_word(uint64_t seed, size_
 }
 
 __attribute__((unused)) static void fill(void *block, size_t bytes, uint64_t seed) {
-    unsigned char *at = block;
+    unsigned char *at = (unsigned char *)block;
     size_t words = bytes / 8;
     for (size_t i = 0; i < words; i++) {
         uint64_t word = pattern_word(seed, i);
@@ -23,7 +23,7 @@ __attribute__((unused)) static void fill(void *block, size_t bytes, uint64_t see
 
 /* Whether the first `bytes` are as `fill` left them. */
 __attribute__((unused)) static int intact(const void *block, size_t bytes, uint64_t seed) {
-    const unsigned char *at = block;
+    const unsigned char *at = (const unsigned char *)block;
     size_t words = bytes / 8;
     uint64_t differences = 0;
     for (size_t i = 0; i < words; i++) {
@@ -36,7 +36,7 @@ __attribute__((unused)) static int intact(const void *block, size_t bytes, uint6
 }
 
 __attribute__((unused)) static int all_zero(const void *block, size_t bytes) {
-    const unsigned char *at = block;
+    const unsigned char *at = (const unsigned char *)block;
     uint64_t bits = 0;
     size_t words = bytes / 8;
     for (size_t i = 0; i < words; i++) {
