@@ -1,0 +1,136 @@
+/* What a wrong program does to it, one case a run: foreign pointers are said, counted and ignored;
+ * what would destroy the allocator's books ends the program. The harness looks at the status and
+ * at standard error; on standard output stands which address it must name. */
+#include "check.h"
+#include "pattern.h"
+#include <errno.h>
+#include <malloc.h>
+#include <sys/mman.h>
+
+/* As in lfalloc.h; found by name, so that the program runs on the C library, too. */
+struct totals {
+    uint64_t mapped_bytes, live_bytes, superblock_bytes, allocations, frees, in_hand, foreign_frees;
+};
+
+static struct totals totals(void) {
+    void (*lfalloc_totals)(struct totals *, size_t);
+    void *found = dlsym(RTLD_DEFAULT, "lfalloc_totals");
+    memcpy(&lfalloc_totals, &found, sizeof found);
+    struct totals now;
+    lfalloc_totals(&now, sizeof now);
+    return now;
+}
+
+static void announce(void *pointer) {
+    char text[40];
+    int length = snprintf(text, sizeof text, "%p\n", pointer);
+    ssize_t written = write(1, text, (size_t)length);
+    (void)written;
+}
+
+static char in_data[4096] = {1};
+
+static void foreign(void *pointer) {
+    announce(pointer);
+    void *mine = malloc(100);
+    fill(mine, 100, 1);
+    struct totals before = totals();
+    errno = 4711;
+    free(hide_pointer(pointer));
+    CHECK(errno == 4711);
+    struct totals after = totals();
+    CHECK(after.foreign_frees == before.foreign_frees + 1);
+    CHECK(after.frees == before.frees && after.live_bytes == before.live_bytes);
+    /* Said once, counted each time. */
+    for (int i = 0; i < 10; i++) free(hide_pointer(pointer));
+    CHECK(totals().foreign_frees == before.foreign_frees + 11);
+    errno = 0;
+    CHECK(realloc(hide_pointer(pointer), hide(100)) == NULL && errno == EINVAL);
+    errno = 0;
+    CHECK(realloc(hide_pointer(pointer), hide(1 << 20)) == NULL && errno == EINVAL);
+    CHECK(malloc_usable_size(hide_pointer(pointer)) == 0);
+    CHECK(intact(mine, 100, 1));
+    free(mine);
+    for (size_t size = 1; size < (1 << 20); size *= 2) free(malloc(hide(size)));
+}
+
+static void twice(size_t size, int times) {
+    void *block = malloc(hide(size)), *other = malloc(hide(size));
+    announce(block);
+    for (int i = 0; i <= times; i++) free(hide_pointer(block));
+    free(other);
+    say("not noticed\n");
+}
+
+static void interior(size_t size, size_t offset) {
+    char *block = malloc(hide(size));
+    memset(block, 0, size);
+    announce(block + offset);
+    free(hide_pointer(block + offset));
+    say("not noticed\n");
+}
+
+/* Writes over many freed blocks and allocates until what was written would be believed. */
+static void write_after_free(size_t size, int many) {
+    void **blocks = mmap(NULL, (size_t)many * sizeof *blocks, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(blocks != MAP_FAILED);
+    char *lowest = (char *)UINTPTR_MAX, *highest = NULL;
+    for (int i = 0; i < many; i++) {
+        char *block = blocks[i] = malloc(hide(size));
+        if (block < lowest) lowest = block;
+        if (block > highest) highest = block;
+    }
+    announce(lowest);
+    announce(highest);
+    /* Every other one, so that the superblocks stay in use. */
+    for (int i = 0; i < many; i += 2) free(blocks[i]);
+    for (int i = 0; i < many; i += 2) memset(hide_pointer(blocks[i]), 0x41, size);
+    for (int i = 0; i < many; i++) {
+        char *block = malloc(hide(size));
+        /* Believing it would give a block that is none, sooner or later. */
+        if (block < lowest - (1 << 20) || block > highest + (8 << 20)) break;
+        memset(block, 0x42, size);
+    }
+    say("not noticed\n");
+}
+
+int main(int argc, char **argv) {
+    begin(argc, argv);
+    REQUIRE(argc > 1);
+    const char *what = argv[1];
+    char on_stack[4096];
+    on_stack[0] = 1;
+    if (strcmp(what, "stack") == 0) foreign(on_stack + 64);
+    else if (strcmp(what, "stack-odd") == 0) foreign(on_stack + 67);
+    else if (strcmp(what, "static") == 0) foreign(in_data + 128);
+    else if (strcmp(what, "code") == 0) {
+        int (*code)(int, char **) = main;
+        void *pointer;
+        memcpy(&pointer, &code, sizeof code);
+        foreign(pointer);
+    } else if (strcmp(what, "mapping") == 0)
+        foreign((char *)mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                             0) + 4096);
+    else if (strcmp(what, "inaccessible") == 0)
+        foreign((char *)mmap(NULL, 1 << 24, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) + 65536);
+    else if (strcmp(what, "one") == 0) foreign((void *)1);
+    else if (strcmp(what, "no-address") == 0) foreign((void *)0xdead00000000beef);
+    else if (strcmp(what, "kernel") == 0) foreign((void *)0xffffffff81000000);
+    else if (strcmp(what, "twice-small") == 0) twice(100, 1);
+    else if (strcmp(what, "twice-middle") == 0) twice(40 << 10, 1);
+    else if (strcmp(what, "twice-large") == 0) twice(1 << 20, 1);
+    else if (strcmp(what, "often-small") == 0) twice(100, 64);
+    else if (strcmp(what, "often-middle") == 0) twice(40 << 10, 64);
+    else if (strcmp(what, "often-large") == 0) twice(1 << 20, 64);
+    else if (strcmp(what, "interior-small") == 0) interior(100, 16);
+    else if (strcmp(what, "interior-odd") == 0) interior(100, 1);
+    else if (strcmp(what, "interior-middle") == 0) interior(40 << 10, 4096);
+    else if (strcmp(what, "interior-large") == 0) interior(1 << 20, 4096);
+    else if (strcmp(what, "interior-end") == 0) interior(1 << 20, (1 << 20) - 16);
+    else if (strcmp(what, "written-few") == 0) write_after_free(64, 10);
+    else if (strcmp(what, "written-small") == 0) write_after_free(64, 20000);
+    else if (strcmp(what, "written-middle") == 0) write_after_free(5000, 4000);
+    else REQUIRE(!"a case that exists");
+    return finish();
+}

@@ -1,0 +1,145 @@
+//! Aim: wrong programs are told. A pointer that is no block's is said on standard error, counted and
+//! ignored, and never followed; a free that would spoil the books ends the program with one line
+//! that names the address. Method: one program, one fault a run, told to it by name.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::sync::OnceLock;
+
+use common::{Outcome, Program};
+
+fn program() -> &'static Program {
+    static PROGRAM: OnceLock<Program> = OnceLock::new();
+    PROGRAM.get_or_init(|| Program::compile("misuse.c"))
+}
+
+/// The magazines notice other things than the core does.
+const MAGAZINES: [&str; 2] = ["1", "0"];
+
+fn run(case: &str, magazines: &str) -> Outcome {
+    program().run().args([case]).env("LFALLOC_MAGAZINES", magazines).outcome()
+}
+
+/// The addresses in a text, in the order they stand there.
+fn addresses(text: &str) -> Vec<u64> {
+    let digits = |text: &str| {
+        let end = text.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(text.len());
+        u64::from_str_radix(&text[..end], 16).ok()
+    };
+    text.split("0x").skip(1).filter_map(digits).collect()
+}
+
+/// The addresses that the program says it used.
+fn announced(outcome: &Outcome) -> Vec<u64> {
+    addresses(&outcome.stdout)
+}
+
+fn is_foreign(case: &str) {
+    for magazines in MAGAZINES {
+        let outcome = run(case, magazines).succeeded();
+        let line = outcome.only_line();
+        assert!(line.contains("free"), "{case}: {line:?}");
+        assert_eq!(addresses(line), announced(&outcome), "{case}: {line:?}");
+    }
+}
+
+fn is_fatal(case: &str) {
+    for magazines in MAGAZINES {
+        let outcome = run(case, magazines);
+        let line = outcome.aborted();
+        let address = announced(&outcome)[0];
+        assert!(addresses(line).contains(&address), "{case}: {address:#x} is not in {line:?}");
+    }
+}
+
+#[test]
+fn a_pointer_into_the_stack_is_ignored() {
+    is_foreign("stack");
+    is_foreign("stack-odd");
+}
+
+#[test]
+fn a_pointer_to_a_static_is_ignored() {
+    is_foreign("static");
+    is_foreign("code");
+}
+
+#[test]
+fn a_pointer_into_a_mapping_is_ignored() {
+    is_foreign("mapping");
+}
+
+/// It would fault if it were followed.
+#[test]
+fn a_foreign_pointer_is_not_followed() {
+    is_foreign("inaccessible");
+    is_foreign("one");
+    is_foreign("no-address");
+    is_foreign("kernel");
+}
+
+#[test]
+fn a_small_block_freed_twice_ends_the_program() {
+    is_fatal("twice-small");
+    is_fatal("often-small");
+}
+
+#[test]
+fn a_middle_block_freed_twice_ends_the_program() {
+    is_fatal("twice-middle");
+    is_fatal("often-middle");
+}
+
+#[test]
+fn a_large_block_freed_twice_ends_the_program() {
+    is_fatal("twice-large");
+    is_fatal("often-large");
+}
+
+#[test]
+fn a_pointer_into_a_small_block_ends_the_program() {
+    is_fatal("interior-small");
+    is_fatal("interior-odd");
+}
+
+#[test]
+fn a_pointer_into_a_middle_block_ends_the_program() {
+    is_fatal("interior-middle");
+}
+
+#[test]
+fn a_pointer_into_a_large_block_ends_the_program() {
+    is_fatal("interior-large");
+}
+
+/// A megabyte behind its beginning, where another granule of the map of pages lies.
+#[test]
+fn a_pointer_far_into_a_large_block_ends_the_program() {
+    is_fatal("interior-end");
+}
+
+/// Links lie in freed blocks. What was written over them is not followed: the program ends, and the
+/// message names an address among the blocks.
+fn spoils_the_list(case: &str, magazines: &str) {
+    const AROUND: u64 = 1 << 20;
+    let outcome = run(case, magazines);
+    let line = outcome.aborted();
+    let [lowest, highest] = announced(&outcome)[..] else { panic!("{}", outcome.stdout) };
+    let near = lowest - AROUND..highest + AROUND;
+    assert!(addresses(line).iter().any(|address| near.contains(address)), "{case}: {line:?}");
+}
+
+#[test]
+fn a_free_list_that_was_written_over_ends_the_program() {
+    spoils_the_list("written-few", "0");
+    spoils_the_list("written-small", "0");
+    spoils_the_list("written-middle", "0");
+}
+
+/// Blocks in magazines hold no links; beyond what those hold they do.
+#[test]
+fn a_free_list_behind_the_magazines_that_was_written_over_ends_the_program() {
+    spoils_the_list("written-small", "1");
+    spoils_the_list("written-middle", "1");
+}
