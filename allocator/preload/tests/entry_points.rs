@@ -89,7 +89,7 @@ fn what_is_exported() {
         "valloc",
         "vfork",
     ];
-    let listing = tool("nm", &["-D".as_ref(), "--defined-only".as_ref(), library().as_os_str()]);
+    let listing = tool("nm", &["-D", "--defined-only", library().to_str().unwrap()]);
     let exported: BTreeSet<&str> =
         listing.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
     let missing: Vec<_> = REQUIRED.iter().filter(|name| !exported.contains(*name)).collect();

@@ -232,7 +232,7 @@ impl Outcome {
 }
 
 /// The whole output of a tool that must succeed.
-pub(crate) fn tool(name: &str, arguments: &[&OsStr]) -> String {
+pub(crate) fn tool(name: &str, arguments: &[&str]) -> String {
     let output = Command::new(name)
         .args(arguments)
         .env("LC_ALL", "C")
