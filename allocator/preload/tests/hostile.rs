@@ -3,6 +3,7 @@
 //! cannot be given back, tiny stacks, no thread-local storage, another user's rights, a library that
 //! is opened by hand. Method: a C program each, with magazines and on the core alone.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_types, reason = "what waits here is no allocator")]
 
 mod common;
 

@@ -2,6 +2,7 @@
 //! ignored, and never followed; a free that would spoil the books ends the program with one line
 //! that names the address. Method: one program, one fault a run, told to it by name.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_types, reason = "what waits here is no allocator")]
 
 mod common;
 

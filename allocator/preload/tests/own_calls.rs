@@ -2,6 +2,7 @@
 //! back, the agent starts and stops and costs the program nothing. Method: a C program that includes
 //! the header and is linked to the library, one case a run.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_types, reason = "what waits here is no allocator")]
 
 mod common;
 

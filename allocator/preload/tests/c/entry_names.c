@@ -34,12 +34,14 @@ static void use(void *block, size_t size) {
  * mix-up of two allocators would not survive it. */
 static void aliases(void) {
     void *(*libc_malloc)(size_t), *(*libc_calloc)(size_t, size_t), *(*libc_realloc)(void *, size_t);
+    void *(*libc_reallocarray)(void *, size_t, size_t);
     void *(*libc_memalign)(size_t, size_t), *(*libc_valloc)(size_t), *(*libc_pvalloc)(size_t);
     int (*libc_posix_memalign)(void **, size_t, size_t);
     void (*releases[4])(void *) = {free, NULL, NULL, NULL};
     FIND(libc_malloc, "__libc_malloc");
     FIND(libc_calloc, "__libc_calloc");
     FIND(libc_realloc, "__libc_realloc");
+    FIND(libc_reallocarray, "__libc_reallocarray");
     FIND(libc_memalign, "__libc_memalign");
     FIND(libc_valloc, "__libc_valloc");
     FIND(libc_pvalloc, "__libc_pvalloc");
@@ -60,6 +62,7 @@ static void aliases(void) {
         case 2:
             block = malloc(10);
             block = libc_realloc ? libc_realloc(block, size + 1) : block;
+            if (libc_reallocarray) block = libc_reallocarray(block, 10, 5);
             break;
         case 3:
             block = libc_memalign ? libc_memalign(256, size) : memalign(256, size);

@@ -4,13 +4,15 @@
 //! come first, fails every test. A missing compiler fails them, too.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(dead_code, reason = "every test file uses its part")]
+#![allow(clippy::disallowed_types, reason = "what waits here is no allocator")]
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime};
 
 use tempfile::TempDir;
 
@@ -22,18 +24,50 @@ pub(crate) fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c")
 }
 
-/// The library under test: built together with the test that asks.
+/// The library under test, in the build that the test itself belongs to.
 ///
-/// A `cargo test` leaves it beside the tests; whether it also puts it a folder above, where a
-/// `cargo build` does, depends on what else was asked for, and an older one may lie there.
+/// Cargo builds no library for a test that cannot link to it. So it is built here when it is missing
+/// or older than what it is made of: nothing else would notice that an old one is tested.
 pub(crate) fn library() -> PathBuf {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(up_to_date_library).clone()
+}
+
+fn up_to_date_library() -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let beside = test.parent().unwrap();
-    [beside, beside.parent().unwrap()]
-        .into_iter()
-        .map(|folder| folder.join("liblfalloc.so"))
-        .find(|path| path.exists())
-        .unwrap_or_else(|| panic!("no liblfalloc.so beside {} nor above", test.display()))
+    let build = test.parent().and_then(Path::parent).unwrap();
+    let library = build.join("liblfalloc.so");
+    let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    let preload = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let made_of = ["src", "build.rs", "../src", "../agent/src", "../../protocol/src"];
+    let newest = made_of.iter().filter_map(|path| newest_in(&preload.join(path))).max();
+    if modified(&library) < newest {
+        // The profile of tests has the folder of the one for development.
+        let profile = match build.file_name().and_then(OsStr::to_str) {
+            Some("debug") | None => "test",
+            Some(profile) => profile,
+        };
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = Command::new(cargo)
+            .args(["build", "--quiet", "--package", "lfalloc-preload", "--profile", profile])
+            .arg("--target-dir")
+            .arg(build.parent().unwrap())
+            .current_dir(preload)
+            .status()
+            .unwrap();
+        assert!(status.success(), "the library cannot be built: {status}");
+    }
+    assert!(library.exists(), "no {}", library.display());
+    library
+}
+
+/// When the youngest file of a folder was last changed.
+fn newest_in(path: &Path) -> Option<SystemTime> {
+    if path.is_dir() {
+        fs::read_dir(path).ok()?.filter_map(|entry| newest_in(&entry.ok()?.path())).max()
+    } else {
+        fs::metadata(path).ok()?.modified().ok()
+    }
 }
 
 /// Which of the compiler's habits a program is built with.
