@@ -10,7 +10,7 @@ use crate::LfAlloc;
 use crate::front;
 use crate::global_alloc::{allocate, allocate_missed, allocate_other, into_raw, locate};
 use crate::large;
-use crate::page_map::{Entry, key_at, lookup};
+use crate::page_map::{Entry, lookup};
 use crate::size_class::{Key, MAX_SMALL_BYTES, class_for, size_class};
 
 /// The address is no part of this allocator's memory: the block came from another one, or never was one.
@@ -69,12 +69,8 @@ impl LfAlloc {
     /// `block` is null, foreign, or was returned by this allocator and not freed since; nobody uses it any more.
     #[inline(always)]
     pub unsafe fn free_or(&self, block: *mut u8, foreign: OnForeign) {
-        let Some(key) = key_at(block.addr()) else {
-            // SAFETY: the caller's.
-            return unsafe { free_slow(block, foreign) };
-        };
         // SAFETY: the caller's.
-        match unsafe { front::push_once(key, block.addr()) } {
+        match unsafe { front::push_by_address(block.addr()) } {
             Ok(()) => {}
             // Several functions, so that no instruction on the fast path prepares to tell them what happened.
             // SAFETY: the caller's.

@@ -255,7 +255,11 @@ fn middle_key(size: usize, align: usize) -> Option<Key> {
 
 #[cold]
 #[inline(never)]
-pub(crate) fn allocate_missed(size: usize, key: Key, missed: front::Refused) -> Option<NonNull<u8>> {
+pub(crate) fn allocate_missed(
+    size: usize,
+    key: Key,
+    missed: front::Refused,
+) -> Option<NonNull<u8>> {
     front::allocate(key.class(), size as u32, missed).map(|found| found.0)
 }
 

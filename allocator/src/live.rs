@@ -447,6 +447,7 @@ impl Platform for Live {
         let descriptor = self.descriptor(id);
         let meta = CORE.meta(id);
         page_map::set(base, bytes, Entry::Foreign);
+        page_map::set_key(base, bytes, Key::NONE);
         // SAFETY: the superblock is EMPTY and held by this thread, and nobody reads links of such a one.
         if !unsafe { os::unmap(base, bytes) } {
             page_map::set(base, bytes, Entry::Superblock(id));
@@ -486,7 +487,7 @@ impl Platform for Live {
 
     fn is_of(&self, id: SuperblockId, class: Class) {
         let bytes = size_class(class).superblock_bytes();
-        page_map::set_key(Self::base(id), bytes, id, Key::of_class(class));
+        page_map::set_key(Self::base(id), bytes, Key::of_class(class));
     }
 
     fn relieve(&self) {

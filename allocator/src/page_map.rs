@@ -1,15 +1,17 @@
 //! Address → descriptor in two dependent loads, and without touching the memory at the address.
 //!
 //! A root of 2^15 pointers covers the 47 bits of user addresses; a leaf covers 4 GiB in 2^16 granules of 64 KiB and
-//! is mapped when the first of them is used (512 KiB, of which only touched pages cost memory). No cap on the heap,
+//! is mapped when the first of them is used (640 KiB, of which only touched pages cost memory). No cap on the heap,
 //! no reservation that would fail under a limit, and a *foreign* address is recognised without being read.
 //!
 //! The patent's prefix before each block (\[0039\], \[0046\] line 2) breaks 16-byte alignment and can be overwritten.
 
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
 use crate::accounting::{self, Purpose};
 use crate::os::PAGE_BYTES;
+use crate::os::sequence::MAGAZINES;
 use crate::platform::SuperblockId;
 use crate::size_class::{GRANULE_BYTES, Key};
 
@@ -17,12 +19,60 @@ const GRANULE_SHIFT: u32 = GRANULE_BYTES.ilog2();
 const LEAF_SHIFT: u32 = 16;
 const ROOT_SHIFT: u32 = 15;
 const ADDRESS_BITS: u32 = GRANULE_SHIFT + LEAF_SHIFT + ROOT_SHIFT;
-const _: () = assert!(ADDRESS_BITS == 47);
+const _: () = assert!(ADDRESS_BITS == 47 && GRANULE_SHIFT + LEAF_SHIFT == 32);
 
-type Leaf = [AtomicU64; 1 << LEAF_SHIFT];
+/// What is known of 4 GiB.
+#[repr(C)]
+struct Leaf {
+    /// Of every granule, the key of the class that its superblock is of, so that a free by address needs nothing else:
+    /// [`Key::NONE`] where there is none. First: see [`Map::roots`].
+    keys: [AtomicU16; 1 << LEAF_SHIFT],
+    entries: [AtomicU64; 1 << LEAF_SHIFT],
+}
 
-static ROOT: [AtomicPtr<Leaf>; 1 << ROOT_SHIFT] =
-    [const { AtomicPtr::new(core::ptr::null_mut()) }; 1 << ROOT_SHIFT];
+/// The beginning of the map, part of [`MAGAZINES`]: one sequence of instructions looks up a key and pushes a block.
+#[repr(C)]
+pub(crate) struct Map {
+    /// Addresses of leaves, less the address of `no_keys`: 0 leads there, so that nobody has to ask whether there is a leaf.
+    roots: [AtomicUsize; 1 << ROOT_SHIFT],
+    /// The keys of 4 GiB without a leaf. Never written to.
+    no_keys: [AtomicU16; 1 << LEAF_SHIFT],
+}
+
+impl Map {
+    pub(crate) const ROOTS: usize = 1 << ROOT_SHIFT;
+    /// How far an address is to be shifted to tell its root,
+    pub(crate) const ROOT_ADDRESS_SHIFT: u32 = GRANULE_SHIFT + LEAF_SHIFT;
+    /// and, its lower half, its granule in the leaf.
+    pub(crate) const GRANULE_ADDRESS_SHIFT: u32 = GRANULE_SHIFT;
+    pub(crate) const ROOTS_OFFSET: usize = offset_of!(Map, roots);
+    pub(crate) const KEYS_OFFSET: usize = offset_of!(Map, no_keys);
+
+    #[expect(clippy::large_stack_arrays, reason = "evaluated by the compiler, into a static")]
+    pub(crate) const fn new() -> Self {
+        Self {
+            roots: [const { AtomicUsize::new(0) }; 1 << ROOT_SHIFT],
+            no_keys: [const { AtomicU16::new(0) }; 1 << LEAF_SHIFT],
+        }
+    }
+
+    fn origin(&self) -> usize {
+        self.no_keys.as_ptr().expose_provenance()
+    }
+
+    /// The leaf of `root`, a number below [`Map::ROOTS`], if there is one.
+    #[inline]
+    fn leaf(&self, root: usize) -> Option<&'static Leaf> {
+        // Acquire: pairs with the Release in `leaf_for`. (On x86-64 a plain load, as in the sequence.)
+        let leaf = self.roots[root].load(Ordering::Acquire);
+        if leaf == 0 {
+            return None;
+        }
+        let leaf = core::ptr::with_exposed_provenance::<Leaf>(leaf.wrapping_add(self.origin()));
+        // SAFETY: leaves are published complete and stay for ever.
+        Some(unsafe { &*leaf })
+    }
+}
 
 /// What lies at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +90,6 @@ pub(crate) enum Entry {
 const SUPERBLOCK: u64 = 1;
 const LARGE: u64 = 2;
 const FREED_LARGE: u64 = 3;
-/// Above the descriptor stands the key of the class that the superblock is of, so that a free needs nothing else.
-const KEY_SHIFT: u32 = 48;
-
 impl Entry {
     const fn word(self) -> u64 {
         match self {
@@ -70,40 +117,29 @@ pub(crate) fn lookup(address: usize) -> Entry {
     if address >> ADDRESS_BITS != 0 {
         return Entry::Foreign;
     }
-    // Acquire: pairs with the Release in `leaf_for`. (On x86-64 a plain load.)
-    let leaf = ROOT[address >> (GRANULE_SHIFT + LEAF_SHIFT)].load(Ordering::Acquire);
-    if leaf.is_null() {
+    let Some(leaf) = MAGAZINES.map.leaf(address >> (GRANULE_SHIFT + LEAF_SHIFT)) else {
         return Entry::Foreign;
-    }
-    // SAFETY: leaves are published complete and stay for ever.
-    let leaf = unsafe { &*leaf };
+    };
     // Relaxed: whoever owns a block at this address got it in a way that orders this after the store in `set`.
-    Entry::from_word(
-        leaf[address >> GRANULE_SHIFT & ((1 << LEAF_SHIFT) - 1)].load(Ordering::Relaxed),
-    )
+    Entry::from_word(leaf.entries[in_leaf(address)].load(Ordering::Relaxed))
 }
 
-/// The key of the class of the superblock that `address` lies in; [`Key::NONE`] in one that no class has taken yet, in large
-/// blocks and, mostly, elsewhere; `None` for the rest.
-#[inline(always)]
-pub(crate) fn key_at(address: usize) -> Option<Key> {
-    let root = address >> (GRANULE_SHIFT + LEAF_SHIFT);
-    // Acquire: pairs with the Release in `leaf_for`.
-    let leaf = ROOT.get(root)?.load(Ordering::Acquire);
-    if leaf.is_null() {
-        return None;
-    }
-    // SAFETY: leaves are published complete and stay for ever.
-    let leaf = unsafe { &*leaf };
-    // Relaxed: as in `lookup`.
-    let word = leaf[address >> GRANULE_SHIFT & ((1 << LEAF_SHIFT) - 1)].load(Ordering::Relaxed);
-    Some(Key((word >> KEY_SHIFT) as u16))
+/// Which granule of its leaf an address lies in.
+#[inline]
+const fn in_leaf(address: usize) -> usize {
+    address >> GRANULE_SHIFT & ((1 << LEAF_SHIFT) - 1)
 }
 
-/// The superblock `id` in that range is of the class of `key` from now on: before any block of it is handed out.
-pub(crate) fn set_key(address: usize, bytes: usize, id: SuperblockId, key: Key) {
-    if key_at(address) != Some(key) {
-        set_word(address, bytes, Entry::Superblock(id).word() | u64::from(key.0) << KEY_SHIFT);
+/// The superblock in that range is of the class of `key` from now on, and no block of it has been handed out; or of none.
+pub(crate) fn set_key(address: usize, bytes: usize, key: Key) {
+    for granule in (address..address + bytes).step_by(GRANULE_BYTES) {
+        if let Some(leaf) = leaf_for(granule >> (GRANULE_SHIFT + LEAF_SHIFT)) {
+            // Relaxed, both: published with the blocks, as in `lookup`.
+            let place = &leaf.keys[in_leaf(granule)];
+            if place.load(Ordering::Relaxed) != key.0 {
+                place.store(key.0, Ordering::Relaxed);
+            }
+        }
     }
 }
 
@@ -121,45 +157,31 @@ pub(crate) fn prepare(address: usize, bytes: usize) -> Option<()> {
 
 /// Sets the entry of every granule that begins in the range, which [`prepare`] has made ready.
 pub(crate) fn set(address: usize, bytes: usize, entry: Entry) {
-    set_word(address, bytes, entry.word());
-}
-
-fn set_word(address: usize, bytes: usize, word: u64) {
     for granule in (address..address + bytes).step_by(GRANULE_BYTES) {
         if let Some(leaf) = leaf_for(granule >> (GRANULE_SHIFT + LEAF_SHIFT)) {
             // Relaxed: published with the block, see `lookup`.
-            leaf[granule >> GRANULE_SHIFT & ((1 << LEAF_SHIFT) - 1)]
-                .store(word, Ordering::Relaxed);
+            leaf.entries[in_leaf(granule)].store(entry.word(), Ordering::Relaxed);
         }
     }
 }
 
 fn leaf_for(root: usize) -> Option<&'static Leaf> {
-    let slot = &ROOT[root];
-    // Acquire: pairs with the Release below.
-    let mut leaf = slot.load(Ordering::Acquire);
-    if leaf.is_null() {
-        let bytes = size_of::<Leaf>();
-        let address = accounting::map(bytes, PAGE_BYTES, Purpose::Metadata)?;
-        let new = core::ptr::with_exposed_provenance_mut::<Leaf>(address);
-        // Release: pairs with the Acquires here and in `lookup`; the kernel has zeroed the pages, and zero is
-        // `Foreign`. Failure: another thread has mapped this leaf.
-        match slot.compare_exchange(
-            core::ptr::null_mut(),
-            new,
-            Ordering::Release,
-            Ordering::Acquire,
-        ) {
-            Ok(_) => leaf = new,
-            Err(found) => {
-                // SAFETY: mapped above and published nowhere.
-                unsafe { accounting::unmap(address, bytes, Purpose::Metadata) };
-                leaf = found;
-            }
-        }
+    let map = &MAGAZINES.map;
+    if let Some(leaf) = map.leaf(root) {
+        return Some(leaf);
     }
-    // SAFETY: leaves are published complete and stay for ever.
-    Some(unsafe { &*leaf })
+    let bytes = size_of::<Leaf>();
+    let address = accounting::map(bytes, PAGE_BYTES, Purpose::Metadata)?;
+    let relative = address.wrapping_sub(map.origin());
+    // Release: pairs with the Acquire in `leaf`; the kernel has zeroed the pages, and zero is `Foreign`. Failure: another
+    // thread has mapped this leaf.
+    let published =
+        map.roots[root].compare_exchange(0, relative, Ordering::Release, Ordering::Relaxed);
+    if published.is_err() {
+        // SAFETY: mapped above and published nowhere.
+        unsafe { accounting::unmap(address, bytes, Purpose::Metadata) };
+    }
+    map.leaf(root)
 }
 
 #[cfg(test)]

@@ -109,9 +109,8 @@ fn block_signals() -> Option<libc::sigset_t> {
     // SAFETY: there is room for a set.
     unsafe { libc::sigfillset(all.as_mut_ptr()) };
     // SAFETY: `sigfillset` has initialised the one, and there is room for the other.
-    let failed = unsafe {
-        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr())
-    };
+    let failed =
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
     // SAFETY: initialised, unless it failed.
     (failed == 0).then(|| unsafe { before.assume_init() })
 }

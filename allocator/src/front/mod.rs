@@ -78,14 +78,14 @@ pub(crate) fn free(key: Key, block: NonNull<u8>) {
     }
 }
 
-/// Puts a block into the magazine of a key, unless it was put in last: `Err` is `None` then.
+/// Puts the block at an address into the magazine of its class, unless it was put in last: `Err` is `None` then.
 ///
 /// # Safety
-/// The caller owns it and gives it up if this succeeds; or the key is [`Key::NONE`].
+/// If there is a block, the caller owns it, and gives it up if this succeeds.
 #[inline(always)]
-pub(crate) unsafe fn push_once(key: Key, block: usize) -> Result<(), Option<Refused>> {
+pub(crate) unsafe fn push_by_address(block: usize) -> Result<(), Option<Refused>> {
     // SAFETY: as in `pop`, and the caller's.
-    unsafe { sequence::push_once(key, block) }
+    unsafe { sequence::push_by_address(block) }
 }
 
 /// Frees a block that a magazine did not take, or, `aborted`, whose push was.

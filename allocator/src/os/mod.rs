@@ -39,9 +39,10 @@ mod processor;
 pub(crate) mod sequence;
 
 pub(crate) use linux::{
-    Huge, Remapped, advise_huge, decommit, environment, environment_is_there, fatal, fence_sequences,
-    give_way, has_raised_rights, huge_pages, map, monotonic_ns, possible_processors, print, process_id, read_memory,
-    register_sequence_fence, remap_in_place, remap_onto, reserve, ticks, unmap,
+    Huge, Remapped, advise_huge, decommit, environment, environment_is_there, fatal,
+    fence_sequences, give_way, has_raised_rights, huge_pages, map, monotonic_ns,
+    possible_processors, print, process_id, read_memory, register_sequence_fence, remap_in_place,
+    remap_onto, reserve, ticks, unmap,
 };
 pub(crate) use processor::{processor, sequence_area, thread_pointer, will_write};
 

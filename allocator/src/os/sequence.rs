@@ -21,6 +21,7 @@ use core::arch::asm;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicIsize, AtomicU32, AtomicUsize, Ordering};
 
+use crate::page_map::Map;
 use crate::size_class::{KEY_COUNT, Key};
 
 /// Offsets in `struct rseq` (rseq(2)).
@@ -49,6 +50,8 @@ pub(crate) struct Magazines {
     capacities: [AtomicU32; KEY_COUNT],
     /// and its address for the first processor. Those of the others lie `1 << STRIDE_SHIFT` bytes apart.
     addresses: [AtomicUsize; KEY_COUNT],
+    /// Which key a block at an address has: here, so that one address leads to everything that a free needs.
+    pub(crate) map: Map,
 }
 
 /// The magazines of this process.
@@ -58,6 +61,8 @@ const AREA_OFFSET: usize = offset_of!(Magazines, area);
 const LIMIT_OFFSET: usize = offset_of!(Magazines, limit);
 const CAPACITIES_OFFSET: usize = offset_of!(Magazines, capacities);
 const ADDRESSES_OFFSET: usize = offset_of!(Magazines, addresses);
+const ROOTS_OFFSET: usize = offset_of!(Magazines, map) + Map::ROOTS_OFFSET;
+const KEYS_OFFSET: usize = offset_of!(Magazines, map) + Map::KEYS_OFFSET;
 
 impl Magazines {
     #[expect(clippy::large_stack_arrays, reason = "evaluated by the compiler, into a static")]
@@ -67,6 +72,7 @@ impl Magazines {
             limit: AtomicU32::new(0),
             capacities: [const { AtomicU32::new(0) }; KEY_COUNT],
             addresses: [const { AtomicUsize::new(0) }; KEY_COUNT],
+            map: Map::new(),
         }
     }
 
@@ -147,6 +153,15 @@ pub(crate) fn processor_at(area: isize) -> u32 {
 /// where the address is known, as in every executable. (What the compiler writes loads it from the global offset table, always.)
 macro_rules! begun {
     ($landing:literal, $none:literal) => {
+        begun!(
+            $landing,
+            $none,
+            ".byte 0x4c, 0x8b, 0x1d
+             .reloc ., R_X86_64_REX_GOTPCRELX, {MAGAZINES} - 4
+             .long 0"
+        )
+    };
+    ($landing:literal, $none:literal, $key:literal) => {
         concat!(
             ".pushsection .data.rel.ro.lfalloc_rseq, \"aw\", @progbits
              .balign 32
@@ -162,9 +177,9 @@ macro_rules! begun {
             $landing,
             "
              .popsection
-             .byte 0x4c, 0x8b, 0x1d
-             .reloc ., R_X86_64_REX_GOTPCRELX, {MAGAZINES} - 4
-             .long 0
+             ",
+            $key,
+            "
              mov {word:e}, dword ptr [r11 + {LIMIT}]
              mov {area}, qword ptr [r11 + {AREA}]
              cmp dword ptr fs:[{area} + {CPU}], {word:e}
@@ -288,16 +303,34 @@ pub(crate) unsafe fn push(key: Key, block: usize) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Puts a block whose key was looked up into the magazine of this processor, unless it is the one that was put in last: `Err`
-/// is `None` then.
+/// Looks up the key of the block at an address, and puts it into the magazine of this processor, unless it is the one that was
+/// put in last: `Err` is `None` then. Where there is no block, nothing takes it.
 ///
 /// # Safety
-/// As [`push`]; or the magazine of the key takes nothing.
+/// As [`push`], if there is a block.
 #[inline(always)]
-pub(crate) unsafe fn push_once(key: Key, block: usize) -> Result<(), Option<Refused>> {
-    // SAFETY: as `push`.
+pub(crate) unsafe fn push_by_address(block: usize) -> Result<(), Option<Refused>> {
+    // SAFETY: as `push`. The map leads to keys from all addresses that a program can have, and to `Key::NONE`, whose magazine takes
+    // nothing, where there are no superblocks.
     unsafe {
-        sequence!(begun!("jmp {aborted}", "{none}"), key => _;
+        asm!(
+            begun!(
+                "jmp {aborted}",
+                "{none}",
+                // The leaf that knows of the address, relative to r11.
+                "mov {key}, {block}
+                 shr {key}, {LEAF}
+                 .byte 0x4c, 0x8b, 0x1d
+                 .reloc ., R_X86_64_REX_GOTPCRELX, {MAGAZINES} - 4
+                 .long 0
+                 cmp {key:e}, {ROOTS}
+                 jae {none}
+                 mov {magazine}, qword ptr [r11 + 8*{key} + {ROOTS_OFFSET}]
+                 add {magazine}, r11
+                 mov {key:e}, {block:e}
+                 shr {key:e}, {GRANULE}
+                 movzx {key:e}, word ptr [{magazine} + 2*{key} + {KEYS_OFFSET}]"
+            ),
             "cmp {result:e}, dword ptr [r11 + 4*{key} + {CAPACITIES}]",
             "jae {bounds}",
             // (Below the first slot lies a number, which is no address.)
@@ -305,13 +338,35 @@ pub(crate) unsafe fn push_once(key: Key, block: usize) -> Result<(), Option<Refu
             "je {twice}",
             "mov qword ptr [{magazine} + 8*{result:r} + {SLOTS}], {block}",
             "inc {word}",
-            "mov qword ptr [{magazine}], {word}";
+            "mov qword ptr [{magazine}], {word}",
+            "5:",
+            "9:",
+            out("r11") _,
+            MAGAZINES = sym MAGAZINES,
             block = in(reg) block,
+            key = out(reg) _,
+            area = out(reg) _,
+            magazine = out(reg) _,
+            word = out(reg) _,
+            result = out(reg) _,
+            AREA = const AREA_OFFSET,
+            LIMIT = const LIMIT_OFFSET,
+            ADDRESSES = const ADDRESSES_OFFSET,
             CAPACITIES = const CAPACITIES_OFFSET,
+            ROOTS = const Map::ROOTS,
+            ROOTS_OFFSET = const ROOTS_OFFSET,
+            KEYS_OFFSET = const KEYS_OFFSET,
+            LEAF = const Map::ROOT_ADDRESS_SHIFT,
+            GRANULE = const Map::GRANULE_ADDRESS_SHIFT,
+            CS = const RSEQ_CS_OFFSET,
+            CPU = const CPU_ID_OFFSET,
+            STRIDE = const STRIDE_SHIFT,
+            SLOTS = const HEADER_BYTES,
             aborted = label { return Err(Some(Refused::Aborted)) },
             none = label { return Err(Some(Refused::NoMagazine)) },
             bounds = label { return Err(Some(Refused::Bounds)) },
             twice = label { return Err(None) },
+            options(nostack),
         );
     }
     Ok(())
