@@ -218,7 +218,10 @@ impl Function {
             && !mnemonic.starts_with("cmp")
             && !mnemonic.starts_with("test")
         {
-            let named = place.is_some() && (mnemonic == "mov" || mnemonic == "lea");
+            let copied = operand.split_once(',').is_some_and(|(from, _)| {
+                mnemonic == "mov" && from.starts_with('%') && self.known.contains(&register(from))
+            });
+            let named = place.is_some() && (mnemonic == "mov" || mnemonic == "lea") || copied;
             let register = register(operands);
             if named {
                 self.known.insert(register);
@@ -229,13 +232,22 @@ impl Function {
     }
 }
 
-/// One name for a register's parts: `%eax`, `%rax` and `%al` are `a`, `%r9d` is `9`.
+/// One name for a register's parts: `%eax`, `%ax` and `%al` are `ax`, `%r9d` is `r9`.
 fn register(operand: &str) -> String {
-    let name = operand.trim_start_matches('%').trim_start_matches(['r', 'e']);
-    match name {
-        "sil" | "dil" | "bpl" | "spl" => name[..2].to_owned(),
-        "si" | "di" | "bp" | "sp" => name.to_owned(),
-        _ => name.trim_end_matches(['x', 'l', 'h', 'd', 'w', 'b']).to_owned(),
+    let name = operand.trim_start_matches('%');
+    if let Some(number) = name.strip_prefix('r')
+        && number.starts_with(|c: char| c.is_ascii_digit())
+    {
+        return format!("r{}", number.trim_end_matches(['d', 'w', 'b']));
+    }
+    match name.as_bytes() {
+        // rax, eax
+        [b'r' | b'e', word @ ..] => String::from_utf8_lossy(word).into_owned(),
+        // sil, bpl
+        [_, b'i' | b'p', b'l'] => name[..2].to_owned(),
+        // al, ah
+        [letter @ b'a'..=b'd', b'l' | b'h'] => format!("{}x", char::from(*letter)),
+        _ => name.to_owned(),
     }
 }
 
@@ -302,4 +314,19 @@ fn exports(symbols: &str) -> BTreeMap<String, u64> {
         }
     }
     exports
+}
+
+#[test]
+fn parts_of_a_register_have_one_name() {
+    for (whole, parts) in [
+        ("%rbx", &["%ebx", "%bx", "%bl", "%bh"][..]),
+        ("%rdx", &["%edx", "%dx", "%dl", "%dh"]),
+        ("%rbp", &["%ebp", "%bp", "%bpl"]),
+        ("%rsi", &["%esi", "%si", "%sil"]),
+        ("%r9", &["%r9d", "%r9w", "%r9b"]),
+        ("%r12", &["%r12d", "%r12w", "%r12b"]),
+    ] {
+        assert!(parts.iter().all(|part| register(part) == register(whole)), "{whole}");
+    }
+    assert_ne!(register("%rbx"), register("%rdx"));
 }

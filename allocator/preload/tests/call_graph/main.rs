@@ -55,8 +55,6 @@ const INDIRECT: &[(&str, &str)] = &[
     ("by_address::allocate_missed_or", "what the entry point does without memory: sets errno"),
     ("by_address::allocate_other_or", "the same"),
     ("by_address::free_refused", "what the entry point does with a foreign pointer: says so"),
-    ("front::refill_from_core", "memset, whose address stays in a register across a branch"),
-    ("LfAlloc::realloc_other", "memcpy, likewise"),
     ("options::Number::read", "a function that reads one option's value"),
     ("core::fmt::write", "the message about a foreign pointer, which goes to a line on the stack"),
     ("core::fmt::Formatter>::pad", "the same"),
