@@ -64,8 +64,11 @@ impl<P: Platform> Core<P> {
                     self.partial_push(class, superblock, Hand::take(self));
                 }
             }
-            if old.state() != State::Full && old.count() + blocks > maxcount {
-                // More free blocks than there are. (An anchor that changes meanwhile was read whole, like any other.)
+            if old.state() != State::Full
+                && (old.count() + blocks > maxcount || old.avail() == first)
+            {
+                // More free blocks than there are, or the first of them again: it is free in any state but FULL, and this thread
+                // cannot see an anchor of before it was popped.
                 self.platform.freed_twice(superblock, class, first);
             }
             let (new, what) = Self::freed(old, first, blocks, maxcount);
