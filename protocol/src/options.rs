@@ -122,7 +122,7 @@ pub const TABLE: &[EnvironmentOption] = &[
         name: "LFALLOC_PURGE_MS",
         values: Values::Milliseconds,
         written: "milliseconds, 0: never",
-        default: "about 1000",
+        default: "about 700",
         meaning: "interval after which half of what nobody needed goes back",
         reader: Reader::Program,
     },
@@ -188,7 +188,7 @@ impl Values {
     }
 }
 
-/// Bytes: digits, and K, M or G for 2^10, 2^20 or 2^30 of them. `None` for anything else, and for what 64 bits do not hold.
+/// Bytes: digits, and K, M or G (k, m, g) for 2^10, 2^20 or 2^30 of them. `None` for anything else, and for what 64 bits do not hold.
 ///
 /// ```
 /// use lfalloc_protocol::options::parse_bytes;
@@ -200,9 +200,9 @@ impl Values {
 #[must_use]
 pub fn parse_bytes(text: &[u8]) -> Option<u64> {
     let (digits, shift) = match text {
-        [digits @ .., b'K'] => (digits, 10),
-        [digits @ .., b'M'] => (digits, 20),
-        [digits @ .., b'G'] => (digits, 30),
+        [digits @ .., b'K' | b'k'] => (digits, 10),
+        [digits @ .., b'M' | b'm'] => (digits, 20),
+        [digits @ .., b'G' | b'g'] => (digits, 30),
         digits => (digits, 0),
     };
     parse_number(digits)?.checked_mul(1 << shift)
@@ -257,10 +257,11 @@ mod tests {
     fn bytes_have_one_unit_at_most() {
         assert_eq!(parse_bytes(b"0"), Some(0));
         assert_eq!(parse_bytes(b"3K"), Some(3 << 10));
+        assert_eq!(parse_bytes(b"3k"), Some(3 << 10));
         assert_eq!(parse_bytes(b"2G"), Some(2 << 30));
         assert_eq!(parse_bytes(b"17179869183G"), Some(17_179_869_183 << 30));
         for no in
-            ["", "K", "1k", "1KB", "1KK", "-1", "+1", " 1", "1 ", "1.5M", "0x10", "17179869184G"]
+            ["", "K", "1X", "1KB", "1KK", "-1", "+1", " 1", "1 ", "1.5M", "0x10", "17179869184G"]
         {
             assert_eq!(parse_bytes(no.as_bytes()), None, "{no}");
         }
