@@ -60,6 +60,34 @@ pub fn state_letter(pid: u32) -> Option<char> {
     field(&status, "State")?.chars().next()
 }
 
+/// The parent of the process, its parent, and so on up to `root`; nothing if it does not descend from that. One whose parent
+/// has ended is taken for a child of `root` while it is in its session.
+#[must_use]
+pub fn ancestors(pid: u32, root: u32) -> Vec<u32> {
+    /// More than this is a loop: ids may be given to others while they are read.
+    const DEEPEST: usize = 64;
+    let mut ancestors = Vec::new();
+    let mut parent = pid;
+    while ancestors.len() < DEEPEST {
+        match family(parent) {
+            Some((next, _)) if next > 1 => parent = next,
+            _ => break,
+        }
+        ancestors.push(parent);
+        if parent == root {
+            return ancestors;
+        }
+    }
+    let is_orphan = pid != root && family(pid).is_some_and(|(_, session)| session == root);
+    if is_orphan { vec![root] } else { Vec::new() }
+}
+
+/// Parent and session of a process.
+fn family(pid: u32) -> Option<(u32, u32)> {
+    let stat = fs::read_to_string(directory(pid).join("stat")).ok()?;
+    family_of_stat(&stat)
+}
+
 /// Name of one of the namespaces of a process (`net`, `mnt`, `pid`), such as `mnt:[4026531841]`.
 #[must_use]
 pub fn namespace(pid: u32, kind: &str) -> Option<OsString> {
@@ -137,6 +165,15 @@ fn rss_of_status(status: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
+/// `pid (name) state parent group session …`; the name may hold anything.
+fn family_of_stat(stat: &str) -> Option<(u32, u32)> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split_ascii_whitespace().skip(1);
+    let parent = fields.next()?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
+    Some((parent, session))
+}
+
 fn namespace_pids_of_status(status: &str) -> Vec<u32> {
     let ids = field(status, "NSpid").unwrap_or_default();
     ids.split_ascii_whitespace().filter_map(|id| id.parse().ok()).collect()
@@ -166,6 +203,18 @@ mod tests {
         assert_eq!(namespace_pids_of_status(STATUS), [4121, 7]);
         assert_eq!(field(STATUS, "State"), Some("T (stopped)"));
         assert_eq!(rss_of_status("Name:\tkthreadd\n"), None);
+    }
+
+    #[test]
+    fn families_are_read() {
+        assert_eq!(family_of_stat("7 (a) b) (c) S 5 6 4 0 -1"), Some((5, 4)));
+        assert_eq!(family_of_stat("7"), None);
+        let own = std::process::id();
+        let parent = std::os::unix::process::parent_id();
+        assert_eq!(ancestors(own, parent), [parent]);
+        assert_eq!(ancestors(parent, own), [0; 0]);
+        assert_eq!(ancestors(own, own), [0; 0]);
+        assert_eq!(ancestors(u32::MAX, own), [0; 0]);
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub struct Program {
     pub growth: Option<f64>,
     /// How it stands.
     pub standing: Standing,
+    /// Of a descendant of the program that was started here: its parent, the parent of that, and so on up to that program.
+    pub ancestors: Vec<u32>,
 }
 
 /// How a program stands.
@@ -86,6 +88,8 @@ pub enum Standing {
 #[derive(Debug)]
 pub struct Surveyor {
     known: BTreeMap<PathBuf, Known>,
+    /// The program that was started here.
+    root: Option<u32>,
     next_id: u64,
     greetings: Receiver<(PathBuf, Result<Connection, ConnectError>)>,
     greeted: Sender<(PathBuf, Result<Connection, ConnectError>)>,
@@ -114,6 +118,8 @@ enum Stand {
 struct Watched {
     connection: Connection,
     picture: Picture,
+    /// As [`Program::ancestors`], as long as they lived.
+    ancestors: Vec<u32>,
     /// `None` until a first state is complete.
     row: Option<Row>,
     /// By the clock of the program: nanoseconds, live bytes.
@@ -132,8 +138,14 @@ impl Surveyor {
     /// Knows nobody yet.
     #[must_use]
     pub fn new() -> Self {
+        Self::below(None)
+    }
+
+    /// Knows nobody yet, and will tell who descends from the process `root`.
+    #[must_use]
+    pub fn below(root: Option<u32>) -> Self {
         let (greeted, greetings) = channel();
-        Self { known: BTreeMap::new(), next_id: 0, greetings, greeted }
+        Self { known: BTreeMap::new(), root, next_id: 0, greetings, greeted }
     }
 
     /// Looks at every socket there is.
@@ -209,7 +221,7 @@ impl Surveyor {
             };
             let Some(known) = self.known.get_mut(&path) else { continue };
             known.stand = match result {
-                Ok(connection) => Watched::begin(connection)
+                Ok(connection) => Watched::begin(connection, self.root)
                     .map_or_else(|error| Stand::Unreached(error, Instant::now()), Stand::Open),
                 Err(error) => Stand::Unreached(error, Instant::now()),
             };
@@ -268,14 +280,19 @@ impl Surveyor {
 }
 
 impl Watched {
-    fn begin(mut connection: Connection) -> Result<Box<Self>, ConnectError> {
+    fn begin(mut connection: Connection, root: Option<u32>) -> Result<Box<Self>, ConnectError> {
         let request = Subscribe { interval_ms: STATE_INTERVAL_MS, transitions: false };
         connection.send(Kind::SUBSCRIBE, &request)?;
         let mut picture = Picture::new(connection.hello().clone());
         picture.pid = connection.pid();
+        let ancestors = match (root, connection.peer_pid()) {
+            (Some(root), Some(pid)) => process::ancestors(pid, root),
+            _ => Vec::new(),
+        };
         Ok(Box::new(Self {
             connection,
             picture,
+            ancestors,
             row: None,
             past: VecDeque::new(),
             is_asked: false,
@@ -347,6 +364,7 @@ impl Watched {
             trend: self.past.iter().map(|(_, live)| *live).collect(),
             growth,
             standing: if is_silent { Standing::Silent } else { Standing::Answers },
+            ancestors: self.ancestors.clone(),
         })
     }
 }

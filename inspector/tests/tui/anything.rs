@@ -291,6 +291,7 @@ fn survey(count: u8, signed: i64, counter: u64) -> Survey {
         trend: vec![signed, 0, i64::MIN, i64::MAX],
         growth: Some(counter as f64),
         standing: [Standing::Answers, Standing::Silent, Standing::Ended][usize::from(place % 3)],
+        ancestors: vec![u32::MAX - u32::from(place / 2), u32::MAX, u32::from(place)],
     };
     let socket = Unreachable {
         pid: 1,

@@ -46,7 +46,7 @@ fn program(id: u64, name: &str, live_mib: i64, trend: &[i64], standing: Standing
     };
     let path = PathBuf::from(&row.socket);
     let trend = trend.iter().map(|mib| mib * MIB).collect();
-    Program { id, path, row, trend, growth, standing }
+    Program { id, path, row, trend, growth, standing, ancestors: Vec::new() }
 }
 
 /// Four programs of all kinds, one that cannot be watched, and two sockets that were left behind.

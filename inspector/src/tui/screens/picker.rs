@@ -22,6 +22,8 @@ use crate::tui::theme::{Hue, Theme};
 use crate::tui::update::Commands;
 use crate::{format, listing, process, target};
 
+mod tree;
+
 /// A change below this share of the largest figure is drawn as none.
 const LEAST_SWING: f64 = 0.02;
 /// Rows that leave room for a blank line below the title.
@@ -115,7 +117,9 @@ pub fn back(model: &mut Model) -> Commands {
 
 /// Whether nothing was ever shown but this list.
 fn is_first(model: &Model) -> bool {
-    model.live.is_none() && model.connection == Connection::Connecting
+    // Of a program that was started here there is always something to go back to.
+    let is_nothing = model.live.is_none() && model.connection == Connection::Connecting;
+    is_nothing && model.launched.is_none()
 }
 
 /// Takes in a survey; whether the list looks different now.
@@ -235,7 +239,7 @@ fn rows(model: &Model) -> Vec<Row> {
     let fits = |row: &Row, word: &str| row.cells.iter().any(|c| c.to_lowercase().contains(word));
     let mut rows = model.picker.list.arrange(COLUMNS, rows, fits);
     rows.sort_by_key(|row| row.cells.len() > COLUMNS.len());
-    rows
+    tree::arrange(theme, rows, &survey.programs)
 }
 
 fn program_row(theme: &Theme, program: &Program) -> Row {
