@@ -6,12 +6,14 @@
 //! | 1 | failed; one line on standard error says what, why and what to do next |
 //! | 2 | the command line was not understood |
 //! | 3 | a condition was met: a denied lint, or one of `diff --fail-if` |
+//! | any | of `run`: that of the program, 128 + n if signal n killed it; 126, 127: it could not be started |
 //!
 //! The terminal interface is started only if standard output is a terminal; otherwise the page of
 //! `top --once` is printed.
 
 #![allow(clippy::doc_markdown, reason = "the doc comments of arguments are their help")]
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -26,7 +28,7 @@ use crate::failure::{Failure, Outcome, is_closed_pipe, to_stdout};
 use crate::linting::Denied;
 use crate::recording::segments::Keep;
 use crate::target::{Choice, Selector};
-use crate::{commands, diff, doctor, explain, lint, process, record, recorded, tui};
+use crate::{commands, diff, doctor, explain, lint, process, record, recorded, run, tui};
 
 mod values;
 
@@ -75,7 +77,8 @@ pub struct Flags {
     /// Leave the mouse to the terminal
     #[arg(long, global = true)]
     no_mouse: bool,
-    /// Write a log of lfinspect itself; LFINSPECT_LOG or RUST_LOG filter it
+    /// Write a log of lfinspect itself; LFINSPECT_LOG or RUST_LOG filter it. Of `run`: what the
+    /// program writes goes there instead
     #[arg(long, global = true, value_name = "FILE")]
     log: Option<PathBuf>,
 }
@@ -126,6 +129,22 @@ enum Command {
         target: Option<String>,
         #[command(flatten)]
         stay: Stay,
+    },
+    /// Start a program with lfalloc preloaded, and watch it
+    ///
+    /// Under the interface the program has nothing to read, and what it writes goes to a file (--log
+    /// FILE, else a temporary one), which `L` shows. Without a terminal, or with --headless, it has
+    /// the terminal, and a report about its memory follows its end on standard error.
+    ///
+    /// The exit status is that of the program, 128 + n if signal n killed it; 127 or 126 if it could
+    /// not be started.
+    Run {
+        /// Leave the terminal to the program, and report at its end
+        #[arg(long)]
+        headless: bool,
+        /// The program and its arguments
+        #[arg(value_name = "CMD", required = true, trailing_var_arg = true)]
+        words: Vec<OsString>,
     },
     /// Print one page about a program; it is watched for a quarter of a second, for the rates
     Top {
@@ -280,13 +299,22 @@ fn start(arguments: Arguments) -> Outcome<ExitCode> {
         usage("--wait and --follow stand before the command: `attach` takes them after it");
     }
     install_reports(&flags)?;
-    start_log(&flags)?;
+    if !matches!(command, Some(Command::Run { .. })) {
+        // There the file is for what the program writes.
+        start_log(&flags)?;
+    }
     match command.unwrap_or(Command::Attach { target, stay }) {
         Command::Ls { json } => commands::list(&chosen(&flags, None), json),
         Command::Attach { target: None, stay: Stay { wait: true, .. } } => {
             usage("--wait needs the PID or NAME of the program to wait for")
         }
         Command::Attach { target, stay } => commands::attach(&flags, &chosen(&flags, target), stay),
+        Command::Run { headless, words } => {
+            if flags.socket.is_some() {
+                usage("run watches the program that it starts: --socket has no place here");
+            }
+            run::run(&flags, &run::Request { words, headless, log: flags.log.clone() })
+        }
         Command::Top { target, once: _, json } => match subject(&flags, target) {
             Subject::Recording(path) => recorded::top(&flags, &path, json),
             Subject::Program(choice) => commands::top(&flags, &choice, json),

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | named by a person | exactly one program fits, as for every command |
 //! | behind a socket | it answers |
+//! | started by us | the process of that id answers |
 //! | a successor | the same socket answers again (its agent had only left us), or a program of the same name has an agent that started later |
 //!
 //! A look costs one survey of the sockets there are; programs that are not meant are asked once. [`Pace`]
@@ -11,7 +12,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lfalloc_protocol::socket::{parse_socket_file_name, socket_file_name};
 
@@ -19,12 +20,15 @@ use crate::connect::{ConnectError, Connection};
 use crate::discover::{self, Candidate, SURVEY_TIMEOUT};
 use crate::failure::Failure;
 use crate::process;
+use crate::run::reason::{Launch, why_silent};
 use crate::target::{self, Selector};
 
 /// Between the first two looks.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Between two looks at most: longer would be felt, shorter would cost for nothing.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long a program that was started has until it is asked for the reason why it shows nothing.
+const REASONABLE: Duration = Duration::from_secs(2);
 
 /// Who is looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub enum Whom {
     Socket(PathBuf),
     /// The one that takes the place of a program that was connected.
     Successor(Former),
+    /// The one that was started here.
+    Launched(Launch),
 }
 
 /// A program that was connected.
@@ -85,6 +91,7 @@ pub enum Look {
 #[derive(Clone, Debug)]
 pub struct Seeker {
     whom: Whom,
+    since: Instant,
     /// Sockets of programs that are not meant.
     others: Vec<Candidate>,
 }
@@ -93,7 +100,7 @@ impl Seeker {
     /// Looks for that one.
     #[must_use]
     pub fn new(whom: Whom) -> Self {
-        Self { whom, others: Vec::new() }
+        Self { whom, since: Instant::now(), others: Vec::new() }
     }
 
     /// Who is looked for.
@@ -112,7 +119,29 @@ impl Seeker {
             },
             Whom::Selected(selector) => self.look_for(&selector),
             Whom::Successor(former) => self.look_for_successor(&former),
+            Whom::Launched(launch) => self.look_for_launched(&launch),
         }
+    }
+
+    fn look_for_launched(&self, launch: &Launch) -> Look {
+        let mut candidates = discover::candidates();
+        candidates.retain(|candidate| candidate.name.pid == launch.pid);
+        let mut reason = None;
+        for surveyed in discover::survey(&candidates) {
+            match surveyed.result {
+                Ok(connection) if connection.pid() == launch.pid => {
+                    return Look::Found(Box::new(connection));
+                }
+                Ok(_) => {}
+                Err(error) if is_absent(&error) => {}
+                Err(error) => {
+                    let subject = target::subject(launch.pid, &launch.name);
+                    reason = Some(error.explain(&subject, &surveyed.candidate.path));
+                }
+            }
+        }
+        let is_late = || self.since.elapsed() >= REASONABLE;
+        Look::Nobody(reason.or_else(|| is_late().then(|| why_silent(launch.pid, &launch.file))))
     }
 
     fn look_for(&mut self, selector: &Selector) -> Look {
@@ -243,6 +272,9 @@ impl Whom {
             Self::Socket(path) => format!("connecting to {}", process::printable_path(path)),
             Self::Successor(former) => {
                 format!("waiting for '{}' to start again", former.name)
+            }
+            Self::Launched(launch) => {
+                format!("waiting for {} to show itself", target::subject(launch.pid, &launch.name))
             }
         }
     }

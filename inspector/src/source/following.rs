@@ -105,6 +105,27 @@ impl FollowingSource {
         source
     }
 
+    /// Leaves everybody, and waits for `whom`.
+    pub(crate) fn seek(&mut self, whom: Whom) {
+        self.due.clear();
+        self.pace = Pace::default();
+        self.wait(whom.words(), None);
+        self.look(Seeker::new(whom), false);
+    }
+
+    /// Leaves everybody, and looks for nobody.
+    pub(crate) fn stop(&mut self) {
+        self.due.clear();
+        self.said = None;
+        self.link = Link::Idle;
+    }
+
+    /// Who is connected now.
+    pub(crate) fn connected_pid(&self) -> Option<u32> {
+        let is_live = matches!(self.link, Link::Live(_));
+        self.former.as_ref().filter(|_| is_live).map(|former| former.pid)
+    }
+
     /// Announces that it waits for what `words` say; nothing if the same was said last.
     fn wait(&mut self, words: String, reason: Option<String>) {
         self.words = words;

@@ -86,4 +86,11 @@ pub enum Ask {
     Reconnect,
     /// To look which programs there are, or no longer to; the source is not concerned.
     Survey(bool),
+    /// To read what the program writes that was started here, or no longer to; likewise.
+    Output(bool),
+    /// To end the program that was started here: to ask it, or to kill it; likewise.
+    End {
+        /// Whether it is not asked.
+        kill: bool,
+    },
 }

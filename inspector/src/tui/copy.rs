@@ -15,6 +15,7 @@ use ratatui::text::Line;
 
 use super::model::{Connection, Model, Overlay};
 use super::screens::{explain, help};
+use super::view;
 use crate::format;
 
 mod figures;
@@ -130,6 +131,11 @@ fn over_everything(model: &Model) -> Option<Copied> {
             let title = explain::explain(figure).title;
             let lines = text(&explain::lines(model, figure));
             Some(Copied::new(format!("what {title} means"), &format!("{title}\n{lines}")))
+        }
+        (Overlay::Output, _) => {
+            let height = usize::from(view::output_height(model));
+            let lines: Vec<_> = model.launched.as_ref()?.output.shown(height).collect();
+            Some(Copied::new(counted(lines.len(), "line"), &lines.join("\n")))
         }
         (Overlay::None, Connection::Failed(reason) | Connection::Gone(reason))
             if model.shown().is_none() =>

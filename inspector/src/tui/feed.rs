@@ -1,4 +1,5 @@
-//! The threads that feed the one bounded channel: input, source, signals, and the survey of programs.
+//! The threads that feed the one bounded channel: input, source, signals, the survey of programs, and those of a program that
+//! was started here.
 //!
 //! A full channel makes its senders wait: a slow terminal slows the source, which then leaves whole
 //! states out, and nothing piles up here. All of them end when the receiver is gone, or when there is
@@ -6,6 +7,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel,
 };
@@ -16,10 +18,13 @@ use ratatui::crossterm::event::{self, Event};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
-use super::terminal;
 use super::update::Message;
+use super::{Launch, terminal};
+use crate::run::program::Program;
 use crate::source::{Ask, Source, SourceEvent};
 use crate::survey::{ROUND, Surveyor};
+
+mod launched;
 
 /// Messages that may wait.
 const CAPACITY: usize = 256;
@@ -39,6 +44,7 @@ pub(super) struct Feed {
     /// Whether programs are to be surveyed.
     surveys: Sender<bool>,
     signals: Handle,
+    launched: Option<launched::Feed>,
 }
 
 impl Feed {
@@ -47,6 +53,11 @@ impl Feed {
         match ask {
             Ask::Survey(wanted) => {
                 let _ = self.surveys.send(wanted);
+            }
+            Ask::Output(_) | Ask::End { .. } => {
+                if let Some(launched) = &self.launched {
+                    launched.ask(&ask);
+                }
             }
             ask => {
                 let _ = self.asks.send(ask);
@@ -62,26 +73,41 @@ impl Drop for Feed {
 }
 
 /// Starts all threads.
-pub(super) fn start(source: Box<dyn Source + Send>, rate_hz: f64) -> io::Result<Feed> {
+pub(super) fn start(
+    source: Box<dyn Source + Send>,
+    rate_hz: f64,
+    launch: Option<Launch>,
+) -> io::Result<Feed> {
     let (sender, messages) = sync_channel(CAPACITY);
     let (asking, asked) = channel();
-    let signals = listen_for_signals(sender.clone())?;
+    let program = launch.as_ref().map(|launch| Arc::clone(&launch.program));
+    let root = program.as_ref().map(|program| program.pid());
+    let signals = listen_for_signals(sender.clone(), program)?;
+    let launched = launch.map(|launch| launched::start(launch, sender.clone())).transpose()?;
     let (surveys, wanted) = channel();
-    let feed = Feed { messages, asks: asking, surveys, signals };
+    let feed = Feed { messages, asks: asking, surveys, signals, launched };
     start_source(source, rate_hz, asked, sender.clone())?;
-    start_surveys(wanted, sender.clone())?;
+    start_surveys(wanted, root, sender.clone())?;
     thread::Builder::new()
         .name("lfinspect-input".to_owned())
         .spawn(move || guarded(&sender, || read_input(&sender)))?;
     Ok(feed)
 }
 
-fn listen_for_signals(sender: SyncSender<Message>) -> io::Result<Handle> {
+/// A program that was started here gets the signals, too, and at once: the loop may be stuck.
+fn listen_for_signals(
+    sender: SyncSender<Message>,
+    program: Option<Arc<Program>>,
+) -> io::Result<Handle> {
     let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT])?;
     let handle = signals.handle();
     let closing = handle.clone();
     thread::Builder::new().name("lfinspect-signals".to_owned()).spawn(move || {
         if let Some(number) = signals.forever().next() {
+            if let Some(program) = program {
+                // Of us alone: the program is in no terminal.
+                program.signal(if number == SIGINT { SIGTERM } else { number });
+            }
             end_in_time(&sender, &closing, number);
         }
     })?;
@@ -125,7 +151,8 @@ pub(super) fn start_source(
                     Ok(Ask::Attach(socket)) => source.attach(&socket),
                     Ok(Ask::Reconnect) => source.reconnect(),
                     Err(std::sync::mpsc::TryRecvError::Disconnected) => return,
-                    Ok(Ask::Survey(_)) | Err(std::sync::mpsc::TryRecvError::Empty) => {}
+                    Ok(Ask::Survey(_) | Ask::Output(_) | Ask::End { .. })
+                    | Err(std::sync::mpsc::TryRecvError::Empty) => {}
                 }
                 let event = source.poll(SOURCE_POLL);
                 if event != SourceEvent::Quiet && sender.send(Message::Source(event)).is_err() {
@@ -138,12 +165,17 @@ pub(super) fn start_source(
 }
 
 /// Surveys programs while that is wanted; sleeps otherwise, and keeps no connection.
-fn start_surveys(wanted: Receiver<bool>, sender: SyncSender<Message>) -> io::Result<()> {
+/// The tree of programs below `root` is told.
+fn start_surveys(
+    wanted: Receiver<bool>,
+    root: Option<u32>,
+    sender: SyncSender<Message>,
+) -> io::Result<()> {
     thread::Builder::new().name("lfinspect-survey".to_owned()).spawn(move || {
         guarded(&sender, || {
             while let Ok(is_wanted) = wanted.recv() {
                 if is_wanted {
-                    survey(&wanted, &sender);
+                    survey(&wanted, root, &sender);
                 }
             }
         });
@@ -151,8 +183,8 @@ fn start_surveys(wanted: Receiver<bool>, sender: SyncSender<Message>) -> io::Res
     Ok(())
 }
 
-fn survey(wanted: &Receiver<bool>, sender: &SyncSender<Message>) {
-    let mut surveyor = Surveyor::new();
+fn survey(wanted: &Receiver<bool>, root: Option<u32>, sender: &SyncSender<Message>) {
+    let mut surveyor = Surveyor::below(root);
     loop {
         let start = Instant::now();
         let survey = surveyor.round();

@@ -44,6 +44,10 @@ pub enum Action {
     Difference,
     Programs,
     Reconnect,
+    Output,
+    Detach,
+    Terminate,
+    Kill,
     Copy,
     CopyAll,
     Redraw,
@@ -60,6 +64,8 @@ pub enum Scope {
     Except(Screen),
     /// In the list of programs.
     Picker,
+    /// While it is asked how to leave a program that was started here.
+    Leaving,
 }
 
 impl Scope {
@@ -70,7 +76,7 @@ impl Scope {
             Self::Everywhere => true,
             Self::On(only) => only == screen,
             Self::Except(not) => not != screen,
-            Self::Picker => false,
+            Self::Picker | Self::Leaving => false,
         }
     }
 }
@@ -143,6 +149,16 @@ const fn in_picker(
     help: &'static str,
 ) -> Binding {
     Binding { keys, action, scope: Scope::Picker, written, word, help }
+}
+
+const fn while_leaving(
+    keys: &'static [(KeyCode, KeyModifiers)],
+    action: Action,
+    written: &'static str,
+    word: &'static str,
+    help: &'static str,
+) -> Binding {
+    Binding { keys, action, scope: Scope::Leaving, written, word, help }
 }
 
 /// Every key. The footer shows them in this order, as many as fit.
@@ -383,6 +399,13 @@ pub const TABLE: &[Binding] = &[
         "look for a program that is gone, or for the one that was started in its place",
     ),
     everywhere(
+        &[char('L'), (KeyCode::Char('L'), KeyModifiers::SHIFT)],
+        Action::Output,
+        "L",
+        "",
+        "the output of the program that `run` has started, and back",
+    ),
+    everywhere(
         &[code(KeyCode::Esc)],
         Action::Back,
         "Esc",
@@ -406,6 +429,28 @@ pub const TABLE: &[Binding] = &[
         "back",
         "clear the filter; back to the program that was shown, or leave where none was",
     ),
+    while_leaving(
+        &[char('d'), code(KeyCode::Enter)],
+        Action::Detach,
+        "d Enter",
+        "detach",
+        "leave, and let the program run on",
+    ),
+    while_leaving(
+        &[char('t')],
+        Action::Terminate,
+        "t",
+        "terminate",
+        "ask the program and all of its process group to end (SIGTERM), and leave with it",
+    ),
+    while_leaving(
+        &[char('k')],
+        Action::Kill,
+        "k",
+        "kill",
+        "end them (SIGKILL), if they have not ended for 5 seconds",
+    ),
+    while_leaving(&[code(KeyCode::Esc)], Action::Back, "Esc", "back", "do not leave"),
     everywhere(&[char('k'), code(KeyCode::Up)], Action::Up, "k ↑", "", "up"),
     everywhere(&[char('j'), code(KeyCode::Down)], Action::Down, "j ↓", "", "down"),
     everywhere(
@@ -511,6 +556,14 @@ pub fn picker_action(key: KeyEvent) -> Option<Action> {
     })
 }
 
+/// What `key` asks for while it is asked how to leave.
+#[must_use]
+pub fn leaving_action(key: KeyEvent) -> Option<Action> {
+    bound(|scope| scope == Scope::Leaving, key).or_else(|| {
+        bound(|scope| scope == Scope::Everywhere, key).filter(|&action| action == Action::Redraw)
+    })
+}
+
 fn bound(belongs: impl Fn(Scope) -> bool, key: KeyEvent) -> Option<Action> {
     // Terminals differ in whether they report Shift with a character that needs it.
     let plain = match key.code {
@@ -527,7 +580,7 @@ fn bound(belongs: impl Fn(Scope) -> bool, key: KeyEvent) -> Option<Action> {
 /// Whether what works everywhere means anything in the list of programs.
 fn works_in_picker(action: Action) -> bool {
     use Action::{
-        Bottom, Down, Help, Left, PageDown, PageUp, Programs, Quit, Redraw, Right, Top, Up,
+        Bottom, Down, Help, Left, Output, PageDown, PageUp, Programs, Quit, Redraw, Right, Top, Up,
     };
     matches!(
         action,
@@ -541,6 +594,7 @@ fn works_in_picker(action: Action) -> bool {
             | PageUp
             | PageDown
             | Programs
+            | Output
             | Redraw
     )
 }
@@ -557,6 +611,11 @@ pub fn picker_footer() -> impl Iterator<Item = &'static Binding> {
     let leaving = |binding: &&Binding| matches!(binding.action, Action::Quit | Action::Help);
     let own = TABLE.iter().filter(|binding| binding.scope == Scope::Picker);
     own.chain(common_in_picker().filter(leaving))
+}
+
+/// The lines of the table that work while it is asked how to leave.
+pub fn leaving() -> impl Iterator<Item = &'static Binding> {
+    TABLE.iter().filter(|binding| binding.scope == Scope::Leaving)
 }
 
 /// The lines of the table that belong into the footer of `screen`.
@@ -593,6 +652,7 @@ mod tests {
                 let key = KeyEvent::new(code, modifiers);
                 let asked = match binding.scope {
                     Scope::Picker => picker_action(key),
+                    Scope::Leaving => leaving_action(key),
                     scope => {
                         let here = |screen: &Screen| scope.includes(*screen);
                         let screen = Screen::ALL.into_iter().find(here);
@@ -617,6 +677,16 @@ mod tests {
         let press = |c| picker_action(KeyEvent::new(KeyCode::Char(c), NONE));
         assert_eq!(press('q'), Some(Action::Quit));
         assert_eq!([press('1'), press(' '), press('x'), press('r')], [None; 4]);
+    }
+
+    #[test]
+    fn while_leaving_nothing_else_works() {
+        let press = |c| leaving_action(KeyEvent::new(KeyCode::Char(c), NONE));
+        assert_eq!(press('d'), Some(Action::Detach));
+        assert_eq!(press('k'), Some(Action::Kill), "not up");
+        assert_eq!([press('q'), press('1'), press('L'), press('?')], [None; 4]);
+        let enter = KeyEvent::new(KeyCode::Enter, NONE);
+        assert_eq!(leaving_action(enter), Some(Action::Detach));
     }
 
     #[test]

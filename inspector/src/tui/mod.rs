@@ -4,7 +4,8 @@
 //!   input thread ──┐                                        ┌─► view(&Model, &mut Frame) ─► terminal
 //!   source thread ─┼─► one bounded channel ─► update(&mut Model, Message) ─► Commands ─► source
 //!   signals ───────┤
-//!   survey ────────┘ (while the list of programs is open)
+//!   survey ────────┤ (while the list of programs is open)
+//!   launched ──────┘ (the end of a program that `run` started, and what it writes)
 //! ```
 //!
 //! `update` alone changes the model, `view` only reads it, and neither waits or talks to anybody. The
@@ -16,9 +17,11 @@ use std::io;
 use std::mem::discriminant;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
 
+use crate::run::program::Program;
 use crate::source::following::FollowingSource;
 use crate::source::{Ask, Source};
 
@@ -32,8 +35,10 @@ pub mod figure;
 pub mod glossary;
 pub mod history;
 pub mod keys;
+pub mod launched;
 pub mod model;
 pub mod moments;
+pub mod output;
 mod pace;
 pub mod screens;
 mod terminal;
@@ -128,6 +133,8 @@ impl Default for Options {
 pub enum ExitStatus {
     /// The person left, or the terminal went away.
     Done,
+    /// The person left a program that was started here, which runs on.
+    Detached,
     /// The person left, and there had never been a connection: what the source said last.
     NeverConnected,
     /// A signal of this number asked for the end.
@@ -139,7 +146,7 @@ pub enum ExitStatus {
 impl From<ExitStatus> for ExitCode {
     fn from(status: ExitStatus) -> Self {
         match status {
-            ExitStatus::Done => Self::SUCCESS,
+            ExitStatus::Done | ExitStatus::Detached => Self::SUCCESS,
             ExitStatus::NeverConnected => Self::from(1),
             ExitStatus::Panicked => Self::from(101),
             ExitStatus::Signal(number) => Self::from(u8::try_from(128 + number).unwrap_or(1)),
@@ -152,7 +159,30 @@ impl From<ExitStatus> for ExitCode {
 /// # Errors
 /// When the terminal cannot be set up or written to. One that goes away meanwhile is no error.
 pub fn run(source: Box<dyn Source + Send>, options: Options) -> color_eyre::Result<ExitStatus> {
-    start(source, options, feed::Feed::ask)
+    start(source, options, None, feed::Feed::ask)
+}
+
+/// A program that was started to be watched.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The program.
+    pub program: Arc<Program>,
+    /// The file that it writes to.
+    pub output: PathBuf,
+    /// Where in that file it has begun.
+    pub output_from: u64,
+}
+
+/// As [`run`], of a program that was started: shows what it writes, asks before it is left, and passes signals on to it.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_launched(
+    source: Box<dyn Source + Send>,
+    options: Options,
+    launch: Launch,
+) -> color_eyre::Result<ExitStatus> {
+    start(source, options, Some(launch), feed::Feed::ask)
 }
 
 /// Lets the person pick a program: the socket of the one they picked, if they did.
@@ -163,7 +193,7 @@ pub fn pick(options: Options) -> color_eyre::Result<(Option<PathBuf>, ExitStatus
     let mut picked = None;
     let nobody = FollowingSource::new(None, options.rate_hz, false);
     let options = Options { begin: Begin::Pick, ..options };
-    let status = start(Box::new(nobody), options, |feed, ask| match ask {
+    let status = start(Box::new(nobody), options, None, |feed, ask| match ask {
         Ask::Attach(socket) => picked = Some(socket),
         ask => feed.ask(ask),
     })?;
@@ -173,6 +203,7 @@ pub fn pick(options: Options) -> color_eyre::Result<(Option<PathBuf>, ExitStatus
 fn start(
     source: Box<dyn Source + Send>,
     options: Options,
+    launch: Option<Launch>,
     mut ask: impl FnMut(&feed::Feed, Ask),
 ) -> color_eyre::Result<ExitStatus> {
     let depth = Depth::detect(options.color, |name| std::env::var(name).ok());
@@ -183,7 +214,11 @@ fn start(
     model.picker.available = source.can_attach();
     model.picker.open = options.begin != Begin::Screens;
     model.picker.picked_leaves = options.begin == Begin::Pick;
-    let feed = feed::start(source, options.rate_hz)?;
+    model.launched = launch.as_ref().map(|launch| {
+        let program = &launch.program;
+        launched::Launched::new(program.pid(), program.name(), &launch.output)
+    });
+    let feed = feed::start(source, options.rate_hz, launch)?;
     if model.picker.open {
         feed.ask(Ask::Survey(true));
     }

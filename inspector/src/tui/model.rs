@@ -6,6 +6,7 @@ use super::data::Data;
 use super::edge::Edge;
 use super::events::Entry;
 use super::figure::{Figure, Pane};
+use super::launched::Launched;
 use super::moments::{Moment, Moments};
 use super::screens::{heaps, large, lints, map, overview, picker, stream};
 use super::theme::Theme;
@@ -84,6 +85,10 @@ pub enum Overlay {
     Help(u16),
     /// What a figure means, scrolled down by so many lines.
     Explain(Figure, u16),
+    /// What the program writes that was started here.
+    Output,
+    /// The question how to leave that program.
+    Leave,
 }
 
 /// How the connection stands.
@@ -198,6 +203,8 @@ pub struct Model {
     pub lints: lints::Cursor,
     /// The list of programs, which covers everything while it is open.
     pub picker: picker::Picker,
+    /// The program that was started here, if one was.
+    pub launched: Option<Launched>,
 }
 
 impl Model {
@@ -228,6 +235,7 @@ impl Model {
             stream: stream::Cursor::default(),
             lints: lints::Cursor::default(),
             picker: picker::Picker::default(),
+            launched: None,
         }
     }
 

@@ -9,6 +9,7 @@ use super::copy;
 use super::data::Data;
 use super::events;
 use super::keys::{self, Action};
+use super::launched;
 use super::model::{Connection, Frozen, Model, Overlay, Screen, Silence};
 use super::screens::{explain, heaps, help, large, lints, map, picker, stream};
 use super::view;
@@ -31,6 +32,8 @@ pub enum Message {
     Resize(u16, u16),
     /// The source said something.
     Source(SourceEvent),
+    /// Something happened to the program that was started here.
+    Launched(launched::Event),
     /// So the programs stand that can be watched.
     Surveyed(Survey),
     /// The system asks for the end, with a signal of this number.
@@ -78,7 +81,7 @@ impl Commands {
     /// Draw what has changed.
     pub const REDRAW: Self = Self::redraw_if(true);
 
-    fn quit(status: ExitStatus) -> Self {
+    pub(super) fn quit(status: ExitStatus) -> Self {
         Self { quit: Some(status), ..Self::NOTHING }
     }
 
@@ -111,6 +114,16 @@ impl Commands {
 
 /// Lets `message` change `model`.
 pub fn update(model: &mut Model, message: Message) -> Commands {
+    let reads = |model: &Model| model.overlay == Overlay::Output;
+    let before = reads(model);
+    let mut commands = take(model, message);
+    if reads(model) != before {
+        commands.asks.push(Ask::Output(!before));
+    }
+    commands
+}
+
+fn take(model: &mut Model, message: Message) -> Commands {
     match message {
         Message::Key(key) if key.kind == KeyEventKind::Release => Commands::NOTHING,
         Message::Key(key) => {
@@ -130,6 +143,7 @@ pub fn update(model: &mut Model, message: Message) -> Commands {
             let superblock = if states(model) == before { None } else { map::look_again(model) };
             Commands { superblock, ..Commands::redraw_if(redraw) }
         }
+        Message::Launched(event) => launched::take(model, event),
         Message::Surveyed(survey) => Commands::redraw_if(picker::take(model, survey)),
         Message::Signal(number) => Commands::quit(ExitStatus::Signal(number)),
         Message::InputClosed => Commands::quit(ExitStatus::Done),
@@ -168,7 +182,10 @@ fn on_source(model: &mut Model, event: SourceEvent) -> bool {
         }
         SourceEvent::Waiting(reason) => model.connection = Connection::Waiting(reason),
         SourceEvent::Failed(reason) => model.connection = Connection::Failed(reason),
-        SourceEvent::Gone(reason) => model.connection = Connection::Gone(reason),
+        SourceEvent::Gone(reason) => {
+            model.connection = Connection::Gone(reason);
+            launched::tell_end(model);
+        }
         SourceEvent::Quiet => return false,
     }
     model.silence = None;
@@ -257,6 +274,12 @@ fn on_key(model: &mut Model, key: KeyEvent) -> Commands {
         }
         return Commands::REDRAW;
     }
+    if model.overlay == Overlay::Leave {
+        return match keys::leaving_action(key) {
+            Some(action) => launched::act(model, action),
+            None => Commands::NOTHING,
+        };
+    }
     let action =
         if model.picker.open { keys::picker_action(key) } else { keys::action(model.screen, key) };
     match action {
@@ -279,9 +302,9 @@ fn is_typing(model: &Model) -> bool {
     }
 }
 
-fn quit(model: &Model) -> Commands {
+fn quit(model: &mut Model) -> Commands {
     let never = model.live.is_none() && matches!(model.connection, Connection::Failed(_));
-    Commands::quit(if never { ExitStatus::NeverConnected } else { ExitStatus::Done })
+    launched::leave(model, if never { ExitStatus::NeverConnected } else { ExitStatus::Done })
 }
 
 fn perform(model: &mut Model, action: Action) -> Commands {
@@ -325,6 +348,7 @@ fn perform(model: &mut Model, action: Action) -> Commands {
             model.notice =
                 Some("a recording is what it is: replay has --speed and --from".to_owned());
         }
+        Action::Output => launched::toggle_output(model),
         Action::Programs => return picker::open(model),
         Action::Reconnect => return reconnect(model),
         Action::Faster => return change_rate(model, 2.0),
@@ -451,7 +475,8 @@ fn back(model: &mut Model) {
 
 fn scroll_overlay(model: &mut Model, action: Action) {
     let length = match model.overlay {
-        Overlay::None => return,
+        Overlay::None | Overlay::Leave => return,
+        Overlay::Output => return launched::scroll(model, action),
         Overlay::Help(_) => help::lines(model).len(),
         Overlay::Explain(figure, _) => explain::lines(model, figure).len(),
     };

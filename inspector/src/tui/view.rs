@@ -20,8 +20,8 @@ use super::figure::Figure;
 use super::keys::{self, Action, Binding};
 use super::model::{Connection, Model, Overlay, Screen};
 use super::screens::{
-    classes, connection, explain, heaps, help, large, lints, map, overview, paint, picker, states,
-    stream,
+    classes, connection, explain, heaps, help, large, leave, lints, map, output, overview, paint,
+    picker, states, stream,
 };
 use super::theme::Hue;
 use crate::format;
@@ -51,7 +51,11 @@ fn draw(model: &Model, buf: &mut Buffer, area: Rect) {
         draw_overlay(buf, body_of(area), model);
         return;
     }
-    if area.width < LEAST.0 || area.height < LEAST.1 {
+    if is_small(area.width, area.height) {
+        if matches!(model.overlay, Overlay::Output | Overlay::Leave) {
+            draw_overlay(buf, area, model);
+            return;
+        }
         // One line, which goes on in the rows that there are.
         Paragraph::new(summary(model)).wrap(Wrap { trim: true }).render(area, buf);
         return;
@@ -84,6 +88,11 @@ fn draw(model: &Model, buf: &mut Buffer, area: Rect) {
     draw_overlay(buf, body_of(area), model);
 }
 
+/// Whether a terminal of that size has no screens.
+fn is_small(width: u16, height: u16) -> bool {
+    width < LEAST.0 || height < LEAST.1
+}
+
 fn body_of(area: Rect) -> Rect {
     Rect { y: area.y + ABOVE, height: area.height.saturating_sub(ABOVE + BELOW), ..area }
 }
@@ -114,6 +123,15 @@ pub fn page_height(model: &Model) -> u16 {
 #[must_use]
 pub fn overlay_height(model: &Model) -> u16 {
     body_of(Rect::new(0, 0, model.size.0, model.size.1)).height.saturating_sub(2)
+}
+
+/// Lines of what the program writes that fit at once.
+#[must_use]
+pub fn output_height(model: &Model) -> u16 {
+    let area = Rect::new(0, 0, model.size.0, model.size.1);
+    let is_all = is_small(area.width, area.height) && !model.picker.open;
+    let height = if is_all { area.height } else { body_of(area).height };
+    if height > output::BORDER { height - output::BORDER } else { height }
 }
 
 /// One line for terminals that are too small for screens.
@@ -198,7 +216,7 @@ pub enum Hit {
 #[must_use]
 pub fn hit(model: &Model, column: u16, row: u16) -> Option<Hit> {
     let (width, height) = model.size;
-    if width < LEAST.0 || height < LEAST.1 {
+    if is_small(width, height) {
         return None;
     }
     let at = |cells: &std::ops::Range<u16>| cells.contains(&column);
@@ -371,7 +389,9 @@ fn footer(model: &Model, width: u16) -> Line<'static> {
 fn footer_row(model: &Model, width: u16) -> Vec<(&'static Binding, std::ops::Range<u16>)> {
     let mut row = Vec::new();
     let mut from = 1;
-    let bindings: Vec<_> = if model.picker.open {
+    let bindings: Vec<_> = if model.overlay == Overlay::Leave {
+        Vec::new()
+    } else if model.picker.open {
         keys::picker_footer().collect()
     } else {
         keys::footer(model.screen).collect()
@@ -391,6 +411,8 @@ fn draw_overlay(buf: &mut Buffer, area: Rect, model: &Model) {
     let theme = &model.theme;
     let (title, lines, scroll) = match model.overlay {
         Overlay::None => return,
+        Overlay::Output => return output::draw(buf, area, model),
+        Overlay::Leave => return leave::draw(buf, area, model),
         Overlay::Help(scroll) => ("Keys".to_owned(), help::lines(model), scroll),
         Overlay::Explain(figure, scroll) => {
             (explain::explain(figure).title, explain::lines(model, figure), scroll)

@@ -62,7 +62,9 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model) {
     let width = area.width.saturating_sub(4).min(76);
     let lines = paint::wrap(&text, usize::from(width.saturating_sub(4)));
     let failed = matches!(model.connection, Connection::Failed(_) | Connection::Gone(_));
+    let launched = if model.launched.is_some() { "; L shows its output" } else { "" };
     let hint = match (failed, model.picker.available) {
+        (_, true) if model.launched.is_some() => "q leaves; p lists the programs",
         (true, true) => "q leaves; p lists the programs; lfinspect doctor looks for the cause",
         (true, false) => "q leaves; lfinspect doctor looks for the cause",
         (false, true) => "q leaves; p lists the programs",
@@ -82,7 +84,14 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model) {
         paint::text(buf, inner, (1, row), &text, ratatui::style::Style::new());
         row += 1;
     }
-    paint::text(buf, inner, (1, row + 1), hint, theme.faint());
+    paint::text(buf, inner, (1, row + 1), &format!("{hint}{launched}"), theme.faint());
+}
+
+/// Whether the program that is shown was started here and has ended.
+fn is_over(model: &Model) -> bool {
+    let shown = model.live.as_ref().map(|live| live.picture.pid);
+    let launched = model.launched.as_ref();
+    launched.is_some_and(|launched| launched.ended.is_some() && shown == Some(launched.pid))
 }
 
 /// The lines that say that what is below is the last state, and why; none while states come.
@@ -90,6 +99,9 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model) {
 pub fn banner(model: &Model) -> Vec<Line<'static>> {
     let (word, reason) = match (&model.connection, silence(model)) {
         (Connection::Waiting(reason), _) => ("WAITING", reason.clone()),
+        (Connection::Gone(reason), _) if is_over(model) => {
+            ("GONE", format!("{reason} (L shows its output)"))
+        }
         (Connection::Gone(reason), _) if model.picker.available => {
             ("GONE", format!("{reason} (r looks for it again)"))
         }

@@ -51,6 +51,7 @@ pub fn lines(model: &Model) -> Vec<Line<'static>> {
         group(&format!("On {}", screen.title()), &on(screen));
     }
     group("In the list of programs", &|scope| scope == Scope::Picker);
+    group("When leaving a program that `run` started", &|scope| scope == Scope::Leaving);
     lines.push(Line::default());
     lines.extend(legend(theme, width));
     lines
