@@ -2,7 +2,8 @@
 //!
 //! Each line is a finding: `ok`, `info` (nothing to judge), `warn` (watching works, less well) or
 //! `fail` (it does not). With a fail the exit status is 1. Without a PID a single program that does
-//! not answer is a warning; the one that was asked for must answer.
+//! not answer is a warning; the one that was asked for must answer. The environment variables that lfalloc obeys follow, with the
+//! values that they have in the process that was asked for by its id.
 
 use std::fmt;
 use std::path::Path;
@@ -14,9 +15,10 @@ use lfalloc_protocol::message::{MAJOR, MINOR};
 use crate::connect::{ANSWER_TIMEOUT, ConnectError, Connection};
 use crate::discover::{self, Candidate};
 use crate::failure::{Outcome, to_stdout};
-use crate::target::{self, Choice};
+use crate::target::{self, Choice, Selector};
 use crate::{format, process};
 
+mod options;
 mod program;
 mod surroundings;
 
@@ -94,9 +96,20 @@ pub fn run(choice: &Choice) -> Outcome<ExitCode> {
         for check in &checks {
             writeln!(stdout, "{check}")?;
         }
+        for line in options::table(process_of(choice)) {
+            writeln!(stdout, "{line}")?;
+        }
         Ok(())
     })?;
     Ok(if worst == Some(Level::Fail) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The process that was asked for by its id.
+fn process_of(choice: &Choice) -> Option<u32> {
+    match choice {
+        Choice::Selected(Selector::Pid(pid)) if process::exists(*pid) => Some(*pid),
+        _ => None,
+    }
 }
 
 fn all_programs() -> Vec<Check> {

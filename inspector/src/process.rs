@@ -113,6 +113,18 @@ pub fn environment_variable(pid: u32, name: &str) -> Option<OsString> {
     variable_of(&environment, name)
 }
 
+/// All variables of the environment the process was started with.
+#[must_use]
+pub fn environment(pid: u32) -> Option<Vec<(OsString, OsString)>> {
+    let environment = fs::read(directory(pid).join("environ")).ok()?;
+    let variable = |entry: &[u8]| {
+        let equals = entry.iter().position(|byte| *byte == b'=')?;
+        let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+        Some((text(&entry[..equals]), text(&entry[equals + 1..])))
+    };
+    Some(environment.split(|byte| *byte == 0).filter_map(variable).collect())
+}
+
 /// Name of a user; the number where it has none.
 ///
 /// Asks the C library, as `ls -l` does, so that users that are not in `/etc/passwd` have a name.

@@ -7,7 +7,9 @@ use std::thread;
 use crate::connect::{ANSWER_TIMEOUT, ConnectError, Connection};
 use crate::discover::{self, Candidate, Surveyed};
 use crate::failure::Failure;
+use crate::preloaded::{self, Loaded};
 use crate::process;
+use crate::run::library::FILE;
 use crate::seek::{Look, Pace, Seeker, Whom};
 
 /// Programs named in an error; more make it no clearer.
@@ -181,6 +183,11 @@ fn nothing_fits(
     };
     Failure::new(match selector {
         Selector::Pid(pid) if !process::exists(*pid) => format!("no process has pid {pid}: {next}"),
+        Selector::Pid(pid) if preloaded::loaded(*pid) == Some(Loaded::Yes) => format!(
+            "pid {pid} ({}) has {FILE}, and no agent: start one with `{}`",
+            process::name(*pid).unwrap_or_default(),
+            preloaded::start_agent(*pid)
+        ),
         Selector::Pid(pid) => format!(
             "pid {pid} ({}) shows no lfalloc: it runs without lfalloc_agent::start(); {next}",
             process::name(*pid).unwrap_or_default()

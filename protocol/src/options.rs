@@ -82,8 +82,8 @@ pub const TABLE: &[EnvironmentOption] = &[
         name: DIRECTORY_VARIABLE,
         values: Values::Directory,
         written: "directory",
-        default: "$XDG_RUNTIME_DIR/lfalloc, else /tmp/lfalloc-UID",
-        meaning: "where sockets are",
+        default: "of the user",
+        meaning: "where sockets are, if not in $XDG_RUNTIME_DIR/lfalloc or /tmp/lfalloc-UID",
         reader: Reader::Both,
     },
     EnvironmentOption {
@@ -138,8 +138,8 @@ pub const TABLE: &[EnvironmentOption] = &[
         name: LIBRARY,
         values: Values::File,
         written: "file",
-        default: "where lfinspect was installed",
-        meaning: "the library that lfinspect run preloads",
+        default: "as installed",
+        meaning: "of lfinspect: the library that lfinspect run preloads",
         reader: Reader::Inspector,
     },
 ];

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use super::{Check, Level, candidate_checks, opened_checks, timed_open};
 use crate::connect::Connection;
 use crate::discover::{self, Candidate};
+use crate::preloaded::{self, Loaded};
 use crate::process;
+use crate::run::library::FILE;
 use crate::target::Selector;
 
 /// All checks of the program that `selector` names.
@@ -68,6 +70,11 @@ fn no_agent(pid: u32, name: &str) -> Check {
             format!("pid {pid} ({name}) has an agent, but its socket is not to be seen"),
             "it was removed, or lies where this user may not look: run lfinspect as root, or \
              restart the program",
+        )
+    } else if preloaded::loaded(pid) == Some(Loaded::Yes) {
+        Check::fail(
+            format!("pid {pid} ({name}) has {FILE}, and no agent"),
+            format!("`{}`, or start it again with `lfinspect run`", preloaded::start_agent(pid)),
         )
     } else {
         Check::fail(
