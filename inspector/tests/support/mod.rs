@@ -6,6 +6,8 @@
 #[cfg(feature = "demo")]
 pub(crate) mod demo_target;
 pub(crate) mod fake;
+pub(crate) mod launch;
+pub(crate) mod screen;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

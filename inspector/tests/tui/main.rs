@@ -3,6 +3,7 @@
 
 mod anything;
 mod copying;
+mod launched;
 mod picker;
 mod pointing;
 mod screens;

@@ -127,6 +127,56 @@ fn manners() {
     }
 }
 
+/// A program with children and grandchildren, one of them below a process that has no agent, between others.
+fn family() -> Survey {
+    let child = |id, ancestors: &[u32]| Program {
+        ancestors: ancestors.to_vec(),
+        ..program(id, "worker", 10 + id as i64, &[1, 2], Standing::Answers)
+    };
+    let mut survey = survey();
+    survey.programs.truncate(2);
+    survey.programs.extend([
+        program(10, "make", 5, &[], Standing::Answers),
+        child(11, &[4010]),
+        child(12, &[4011, 4010]),
+        child(13, &[77, 4010]),
+        child(14, &[4012, 4011, 4010]),
+        program(15, "other", 5, &[], Standing::Answers),
+        child(16, &[4014, 4012, 4011, 4010]),
+        // Its root shows no agent.
+        child(17, &[99]),
+    ]);
+    survey
+}
+
+#[test]
+fn descendants_stand_below_the_one_that_they_descend_from() {
+    for (width, height) in [(120, 36), (80, 24), (60, 15)] {
+        let mut model = model(Depth::Ansi256, false, (width, height));
+        let _ = update(&mut model, Message::Surveyed(family()));
+        insta::assert_snapshot!(format!("picker_tree_{width}x{height}"), picture(&model));
+    }
+    let mut model = model(Depth::None, true, (80, 24));
+    let _ = update(&mut model, Message::Surveyed(family()));
+    press(&mut model, "i");
+    assert!(picture(&model).is_ascii(), "{}", picture(&model));
+    let pids = |model: &Model| -> Vec<u32> {
+        let shown = picture(model);
+        shown.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect()
+    };
+    let tree = [4017, 4015, 4010, 4013, 4011, 4012, 4014, 4016, 4001, 4000, 12];
+    assert_eq!(pids(&model), tree, "siblings the other way round");
+    // Enter watches the one under the cursor, where it stands now.
+    press(&mut model, "gjjjjj");
+    let socket = PathBuf::from("/run/worker.4012.sock");
+    assert_eq!(key(&mut model, KeyCode::Enter).asks[1], Ask::Attach(socket));
+    model.picker.open = true;
+    // What the filter leaves out takes nothing with it.
+    press(&mut model, "/worker\n");
+    let _ = update(&mut model, Message::Surveyed(family()));
+    assert_eq!(pids(&model)[..4], [4017, 4013, 4011, 4012]);
+}
+
 #[test]
 fn rows_are_sorted_and_those_that_cannot_be_watched_come_last() {
     let names = |model: &Model| -> Vec<String> {

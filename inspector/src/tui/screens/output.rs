@@ -12,6 +12,8 @@ use crate::tui::model::Model;
 
 /// Rows of the border.
 pub const BORDER: u16 = 2;
+/// Cells of its title that are not text.
+const FRAME: u16 = 6;
 
 fn title(launched: &Launched) -> String {
     let output = &launched.output;
@@ -22,7 +24,8 @@ fn title(launched: &Launched) -> String {
     let count = if output.is_cut() { format!("the last {count}") } else { count };
     let end = launched.ended.as_ref().map(|words| format!(", {words}")).unwrap_or_default();
     let place = if output.top.is_some() { ", G follows the end" } else { "" };
-    format!("Output of {}: {count}{end}{place} (Esc closes)", launched.name)
+    // What comes last is left out first.
+    format!("Output of {} (Esc closes){place}{end}, {count}", launched.name)
 }
 
 /// Draws it over all of `area`.
@@ -32,7 +35,9 @@ pub fn draw(buf: &mut Buffer, area: Rect, model: &Model) {
     Clear.render(area.intersection(buf.area), buf);
     buf.set_style(area.intersection(buf.area), theme.base());
     let inner = if area.height > BORDER {
-        let title = paint::heading(theme, &title(launched), true);
+        let title = title(launched);
+        let title = paint::fit(&title, area.width.saturating_sub(FRAME));
+        let title = paint::heading(theme, title, true);
         paint::pane(buf, area, theme, title, true)
     } else {
         area
