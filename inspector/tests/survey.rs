@@ -147,3 +147,18 @@ fn a_program_that_stands_still_or_ends_is_marked_and_goes() {
     });
     assert_eq!(survey.programs, []);
 }
+
+#[test]
+#[cfg(feature = "demo")]
+fn descendants_are_told_with_the_way_up() {
+    use support::demo_target::DemoTarget;
+    let folder = support::private_folder();
+    let target = DemoTarget::start(folder.path(), &["--name=descendant"]);
+    let (own, candidates) = (std::process::id(), [candidate(&target.socket)]);
+    for (root, ancestors) in [(Some(own), vec![own]), (Some(target.pid()), vec![]), (None, vec![])]
+    {
+        let mut surveyor = Surveyor::below(root);
+        let survey = until(&mut surveyor, &candidates, |survey| !survey.programs.is_empty());
+        assert_eq!(survey.programs[0].ancestors, ancestors, "{root:?}");
+    }
+}

@@ -144,14 +144,16 @@ pub(super) fn tell_end(model: &mut Model) -> bool {
     true
 }
 
-/// Leaves; first asks how, while the program runs.
-pub(super) fn leave(model: &mut Model, otherwise: ExitStatus) -> Commands {
+/// Leaves; first asks how, while a program runs that was started here.
+pub(super) fn leave(model: &mut Model) -> Commands {
+    let is_never = model.live.is_none() && matches!(model.connection, Connection::Failed(_));
     match &model.launched {
         Some(launched) if launched.ended.is_none() => {
             model.overlay = Overlay::Leave;
             Commands::REDRAW
         }
-        _ => Commands::quit(otherwise),
+        _ if is_never => Commands::quit(ExitStatus::NeverConnected),
+        _ => Commands::quit(ExitStatus::Done),
     }
 }
 

@@ -260,7 +260,7 @@ fn on_frame(model: &mut Model, kind: Kind, payload: &[u8]) -> bool {
 fn on_key(model: &mut Model, key: KeyEvent) -> Commands {
     if model.overlay == Overlay::None && is_typing(model) {
         if key.modifiers == KeyModifiers::CONTROL && key.code == KeyCode::Char('c') {
-            return quit(model);
+            return launched::leave(model);
         }
         match model.screen {
             _ if model.picker.open => picker::edit(model, key),
@@ -302,14 +302,9 @@ fn is_typing(model: &Model) -> bool {
     }
 }
 
-fn quit(model: &mut Model) -> Commands {
-    let never = model.live.is_none() && matches!(model.connection, Connection::Failed(_));
-    launched::leave(model, if never { ExitStatus::NeverConnected } else { ExitStatus::Done })
-}
-
 fn perform(model: &mut Model, action: Action) -> Commands {
     match action {
-        Action::Quit => return quit(model),
+        Action::Quit => return launched::leave(model),
         Action::Redraw => {
             return Commands { clear: true, ..Commands::REDRAW };
         }
