@@ -87,6 +87,8 @@ fn in_the_terminal(flags: &Flags, request: &Request, start: Start<'_>) -> Outcom
 
 fn with_interface(flags: &Flags, request: &Request, start: Start<'_>) -> Outcome<ExitCode> {
     let output = Output::create(request.log.as_deref())?;
+    // Before there is a program that would outlive us.
+    let signals = tui::take_signals()?;
     let program = match begin(&Start { output: Some(output.file()), apart: true, ..start }) {
         Ok(program) => program,
         Err(status) => {
@@ -101,7 +103,7 @@ fn with_interface(flags: &Flags, request: &Request, start: Start<'_>) -> Outcome
         output: output.path().to_owned(),
         output_from: output.before(),
     };
-    let left = tui::run_launched(Box::new(source), flags.interface_options(), launched);
+    let left = tui::run_launched(Box::new(source), flags.interface_options(), launched, signals);
     if left.is_err() {
         // Nobody has seen anything of it, and nobody will.
         program.signal(SIGTERM);

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{self, Event};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 use super::update::Message;
@@ -77,12 +77,13 @@ pub(super) fn start(
     source: Box<dyn Source + Send>,
     rate_hz: f64,
     launch: Option<Launch>,
+    signals: Signals,
 ) -> io::Result<Feed> {
     let (sender, messages) = sync_channel(CAPACITY);
     let (asking, asked) = channel();
     let program = launch.as_ref().map(|launch| Arc::clone(&launch.program));
     let root = program.as_ref().map(|program| program.pid());
-    let signals = listen_for_signals(sender.clone(), program)?;
+    let signals = listen_for_signals(signals, sender.clone(), program)?;
     let launched = launch.map(|launch| launched::start(launch, sender.clone())).transpose()?;
     let (surveys, wanted) = channel();
     let feed = Feed { messages, asks: asking, surveys, signals, launched };
@@ -96,10 +97,10 @@ pub(super) fn start(
 
 /// A program that was started here gets the signals, too, and at once: the loop may be stuck.
 fn listen_for_signals(
+    mut signals: Signals,
     sender: SyncSender<Message>,
     program: Option<Arc<Program>>,
 ) -> io::Result<Handle> {
-    let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT])?;
     let handle = signals.handle();
     let closing = handle.clone();
     thread::Builder::new().name("lfinspect-signals".to_owned()).spawn(move || {

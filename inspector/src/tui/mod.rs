@@ -21,6 +21,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
 
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
 use crate::run::program::Program;
 use crate::source::following::FollowingSource;
 use crate::source::{Ask, Source};
@@ -162,8 +165,16 @@ pub fn run(source: Box<dyn Source + Send>, options: Options) -> color_eyre::Resu
     start(source, options, None, feed::Feed::ask)
 }
 
+/// Takes the signals that end the interface: before a program is started that they are for, too.
+///
+/// # Errors
+/// When the system does not let it.
+pub fn take_signals() -> io::Result<Signals> {
+    Signals::new([SIGTERM, SIGHUP, SIGINT])
+}
+
 /// A program that was started to be watched.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Launch {
     /// The program.
     pub program: Arc<Program>,
@@ -173,7 +184,7 @@ pub struct Launch {
     pub output_from: u64,
 }
 
-/// As [`run`], of a program that was started: shows what it writes, asks before it is left, and passes signals on to it.
+/// As [`run`], of a program that was started after `signals` were taken: shows what it writes, asks before it is left, and passes signals on to it.
 ///
 /// # Errors
 /// As [`run`].
@@ -181,8 +192,9 @@ pub fn run_launched(
     source: Box<dyn Source + Send>,
     options: Options,
     launch: Launch,
+    signals: Signals,
 ) -> color_eyre::Result<ExitStatus> {
-    start(source, options, Some(launch), feed::Feed::ask)
+    start(source, options, Some((launch, signals)), feed::Feed::ask)
 }
 
 /// Lets the person pick a program: the socket of the one they picked, if they did.
@@ -203,7 +215,7 @@ pub fn pick(options: Options) -> color_eyre::Result<(Option<PathBuf>, ExitStatus
 fn start(
     source: Box<dyn Source + Send>,
     options: Options,
-    launch: Option<Launch>,
+    launch: Option<(Launch, Signals)>,
     mut ask: impl FnMut(&feed::Feed, Ask),
 ) -> color_eyre::Result<ExitStatus> {
     let depth = Depth::detect(options.color, |name| std::env::var(name).ok());
@@ -214,11 +226,15 @@ fn start(
     model.picker.available = source.can_attach();
     model.picker.open = options.begin != Begin::Screens;
     model.picker.picked_leaves = options.begin == Begin::Pick;
-    model.launched = launch.as_ref().map(|launch| {
+    model.launched = launch.as_ref().map(|(launch, _)| {
         let program = &launch.program;
         launched::Launched::new(program.pid(), program.name(), &launch.output)
     });
-    let feed = feed::start(source, options.rate_hz, launch)?;
+    let (launch, signals) = match launch {
+        Some((launch, signals)) => (Some(launch), signals),
+        None => (None, take_signals()?),
+    };
+    let feed = feed::start(source, options.rate_hz, launch, signals)?;
     if model.picker.open {
         feed.ask(Ask::Survey(true));
     }
