@@ -29,8 +29,7 @@ pub(super) fn table(pid: Option<u32>) -> Vec<String> {
         }
     };
     let mut rows = vec![
-        ["OPTION", if pid.is_some() { "VALUE" } else { "DEFAULT" }, "TAKES", "MEANING"]
-            .map(str::to_owned),
+        ["OPTION", if pid.is_some() { "VALUE" } else { "DEFAULT" }, "TAKES", ""].map(str::to_owned),
     ];
     rows.extend(options::TABLE.iter().map(|option| row(option, &environment)));
     rows.extend(environment.iter().filter_map(unknown_row));
@@ -76,16 +75,18 @@ fn shown(value: &OsString) -> String {
     }
 }
 
-/// Rows with columns below each other.
+/// Rows with columns below each other, and what each means in a line of its own.
 fn aligned(rows: &[[String; 4]]) -> Vec<String> {
     let length = |cell: &String| cell.chars().count();
     let width = |column: usize| rows.iter().map(|row| length(&row[column])).max().unwrap_or(0);
-    let widths = [width(0), width(1), width(2), 0];
-    let line = |row: &[String; 4]| {
+    let widths = [width(0), width(1), width(2)];
+    let lines = |row: &[String; 4]| {
         let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        format!("  {}", cells.collect::<Vec<_>>().join("  ").trim_end())
+        let first = format!("  {}", cells.collect::<Vec<_>>().join("  ").trim_end());
+        let meaning = (!row[3].is_empty()).then(|| format!("      {}", row[3]));
+        std::iter::once(first).chain(meaning).collect::<Vec<_>>()
     };
-    rows.iter().map(line).collect()
+    rows.iter().flat_map(lines).collect()
 }
 
 #[cfg(test)]
@@ -100,12 +101,12 @@ mod tests {
     #[test]
     fn defaults_are_told_where_nothing_is_set() {
         let lines = table(None);
-        assert_eq!(lines.len(), 3 + options::TABLE.len());
+        assert_eq!(lines.len(), 3 + 2 * options::TABLE.len());
         for option in options::TABLE {
             assert!(lines.iter().any(|line| line.trim().starts_with(option.name)), "{option:?}");
         }
         assert!(lines.iter().any(|line| line.contains("(256M)")), "{lines:?}");
-        assert!(lines.iter().all(|line| line.chars().count() <= 120), "{lines:?}");
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{lines:?}");
         assert!(table(Some(u32::MAX))[1].contains("cannot be read"));
     }
 
