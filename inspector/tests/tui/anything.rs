@@ -5,7 +5,7 @@
 //! made-up process: in order, out of order, cut off, with a byte changed, or with figures at the ends of
 //! their ranges. The model is drawn after every message, at its own size and at another one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::stage::{draw, feed, press, source};
@@ -21,7 +21,9 @@ use lfinspect::source::{Source, SourceEvent};
 use lfinspect::survey::{Program, Standing, Survey};
 use lfinspect::tui::ThemeName;
 use lfinspect::tui::copy;
+use lfinspect::tui::launched::{Event, Launched};
 use lfinspect::tui::model::Model;
+use lfinspect::tui::output::Chunk;
 use lfinspect::tui::theme::{Depth, Theme};
 use lfinspect::tui::update::{Message, update};
 use proptest::prelude::*;
@@ -48,6 +50,8 @@ enum Step {
     Say(SourceEvent),
     /// What a survey of programs tells, of so many, with figures like these.
     Survey(u8, i64, u64),
+    /// What happens to a program that was started here.
+    Launched(Event),
 }
 
 fn edge_i64() -> impl Strategy<Value = i64> {
@@ -63,9 +67,9 @@ fn edge_u32() -> impl Strategy<Value = u32> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let keys = "qx?12345678 .,nsieyYv/+-hjklgG<>k0%mubDpppr";
+    let keys = "x?12345678 .,nsieyYv/+-hjklgG<>k0%mubDppprqqtdLLL";
     let key = prop_oneof![
-        8 => proptest::sample::select(keys.chars().filter(|&key| key != 'q').collect::<Vec<_>>())
+        8 => proptest::sample::select(keys.chars().collect::<Vec<_>>())
             .prop_map(KeyCode::Char),
         1 => any::<char>().prop_map(KeyCode::Char),
         2 => proptest::sample::select(vec![
@@ -90,7 +94,19 @@ fn step() -> impl Strategy<Value = Step> {
         SourceEvent::Silent { seconds: 2, stopped: true },
         SourceEvent::Process { pid: 0, rss_bytes: None },
     ]);
+    let bytes = prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..200),
+        "(\\PC|\u{1b}|\\[|\n|\r|\t|[0-9;m]){0,100}".prop_map(String::into_bytes),
+    ];
+    let chunk = (bytes, edge_u64(), any::<bool>())
+        .prop_map(|(bytes, skipped, begins)| Event::Output(Chunk { bytes, skipped, begins }));
+    let event = prop_oneof![
+        6 => chunk,
+        1 => Just(Event::Stubborn),
+        1 => Just(Event::Ended("was killed\u{1b} by signal 9".to_owned())),
+    ];
     prop_oneof![
+        4 => event.prop_map(Step::Launched),
         12 => key.prop_map(Step::Key),
         2 => (0..220_u16, 0..70_u16).prop_map(|(x, y)| Step::Click(x, y)),
         1 => any::<bool>().prop_map(Step::Wheel),
@@ -337,6 +353,7 @@ fn messages(step: &Step, events: &[SourceEvent], next: &mut usize) -> Vec<Messag
             extreme(*signed, *counter, *count).iter().map(told).collect()
         }
         Step::Say(event) => vec![told(event)],
+        Step::Launched(event) => vec![Message::Launched(event.clone())],
         Step::Survey(count, signed, counter) => {
             vec![Message::Surveyed(survey(*count, *signed, *counter))]
         }
@@ -355,11 +372,14 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..60),
         depth in proptest::sample::select(vec![Depth::None, Depth::Ansi16, Depth::True]),
         ascii in any::<bool>(),
+        launched in proptest::option::of(edge_u32()),
     ) {
         let events = events();
         let theme = Theme::new(depth, ascii, ThemeName::Light);
         let mut model = Model::new(theme, 4.0, (120, 36));
         model.picker.available = true;
+        model.launched = launched
+            .map(|pid| Launched::new(pid, "名前 of it", Path::new("/tmp/\u{1b}a/long/path.log")));
         let mut next = 0;
         for step in &steps {
             for message in messages(step, &events, &mut next) {
