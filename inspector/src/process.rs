@@ -60,8 +60,8 @@ pub fn state_letter(pid: u32) -> Option<char> {
     field(&status, "State")?.chars().next()
 }
 
-/// The parent of the process, its parent, and so on up to `root`; nothing if it does not descend from that. One whose parent
-/// has ended is taken for a child of `root` while it is in its session.
+/// The parent of the process, its parent, and so on up to `root`; nothing if it does not descend from that. Where one of
+/// them has ended, those that are in the session of `root` descend from it.
 #[must_use]
 pub fn ancestors(pid: u32, root: u32) -> Vec<u32> {
     /// More than this is a loop: ids may be given to others while they are read.
@@ -78,8 +78,14 @@ pub fn ancestors(pid: u32, root: u32) -> Vec<u32> {
             return ancestors;
         }
     }
-    let is_orphan = pid != root && family(pid).is_some_and(|(_, session)| session == root);
-    if is_orphan { vec![root] } else { Vec::new() }
+    let is_in_session = |pid: u32| family(pid).is_some_and(|(_, session)| session == root);
+    if pid == root || !is_in_session(pid) {
+        return Vec::new();
+    }
+    // Beyond its session is whoever has adopted orphans.
+    ancestors.retain(|ancestor| is_in_session(*ancestor));
+    ancestors.push(root);
+    ancestors
 }
 
 /// Parent and session of a process.
