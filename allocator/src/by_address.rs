@@ -13,10 +13,6 @@ use crate::large;
 use crate::page_map::{Entry, lookup};
 use crate::size_class::{Key, MAX_SMALL_BYTES, class_for, size_class};
 
-/// The address is no part of this allocator's memory: the block came from another one, or never was one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Foreign;
-
 impl LfAlloc {
     /// A block of at least `size` bytes, aligned to 16; what `failed` returns without memory, or for more than addresses can
     /// tell.
@@ -35,13 +31,13 @@ impl LfAlloc {
 
     /// A block of at least `size` bytes at a multiple of `align`, which is a power of two; null without memory.
     #[must_use]
-    pub fn allocate_aligned(&self, size: usize, align: usize) -> *mut u8 {
+    pub extern "C" fn allocate_aligned(&self, size: usize, align: usize) -> *mut u8 {
         into_raw(allocate_other(size, align))
     }
 
     /// A block of at least `size` bytes, which are zero, aligned to 16; null without memory.
     #[must_use]
-    pub fn allocate_zeroed(&self, size: usize) -> *mut u8 {
+    pub extern "C" fn allocate_zeroed(&self, size: usize) -> *mut u8 {
         let Some((block, zeroed)) = allocate(size, 1, true) else {
             return core::ptr::null_mut();
         };
@@ -56,13 +52,20 @@ impl LfAlloc {
     ///
     /// # Safety
     /// `block` is null or was returned by this allocator and not freed since; nobody uses it any more.
-    #[inline]
     pub unsafe fn free(&self, block: *mut u8) {
-        // SAFETY: the caller's.
-        unsafe { self.free_or(block, is_foreign) };
+        match (lookup(block.addr()), NonNull::new(block)) {
+            (Entry::Superblock(id), Some(some)) => {
+                let (class, _) = locate(id, block.addr());
+                front::free(Key::of_class(class), some);
+            }
+            (Entry::Large(id), _) if large::begins_at(id, block.addr()) => large::free(id),
+            (_, None) => {}
+            (entry, _) => refuse(entry, block, is_foreign),
+        }
     }
 
-    /// As [`LfAlloc::free`], but calls `foreign` with an address outside of this allocator's memory, where nothing was done or
+    /// As [`LfAlloc::free`], but faster, since what lies inside a block is told when the block comes back to its superblock; and it
+    /// calls `foreign` with an address outside of this allocator's memory, where nothing was done or
     /// read.
     ///
     /// # Safety
@@ -81,25 +84,29 @@ impl LfAlloc {
         }
     }
 
-    /// Makes a block hold at least `size` bytes, as `realloc` does: where it is, or elsewhere with its contents. Null
-    /// without memory, and then the block is as it was.
-    ///
-    /// # Errors
-    /// [`Foreign`], and nothing was done or read there.
+    /// Makes a block hold at least `size` bytes, as `realloc` does: where it is, or elsewhere with its contents. Without memory
+    /// what `failed` returns, and then the block is as it was; null, after calling `foreign`, for an address outside of this
+    /// allocator's memory, where nothing was done or read.
     ///
     /// # Safety
     /// As [`LfAlloc::free_or`], but not null; the block is given up unless null is returned.
-    pub unsafe fn resize(&self, block: *mut u8, size: usize) -> Result<*mut u8, Foreign> {
+    pub unsafe extern "C" fn resize_or(
+        &self,
+        block: *mut u8,
+        size: usize,
+        failed: OnFailure,
+        foreign: OnForeign,
+    ) -> *mut u8 {
         let usable = match lookup(block.addr()) {
             Entry::Superblock(id) => {
                 let (class, _) = locate(id, block.addr());
                 if class_for(size, 1) == Some(class) {
-                    return Ok(block);
+                    return block;
                 }
                 let usable = size_class(class).block_bytes as usize;
                 // Its alignment may have been asked for, so that its class is not the smallest that holds so much.
                 if size <= usable && size > usable / 2 {
-                    return Ok(block);
+                    return block;
                 }
                 usable
             }
@@ -108,23 +115,24 @@ impl LfAlloc {
                 if class_for(size, 1).is_none()
                     && let Some(moved) = large::resize(id, usable, size)
                 {
-                    return Ok(moved.as_ptr());
+                    return moved.as_ptr();
                 }
                 usable
             }
             entry => {
-                refuse(entry, block.addr())?;
-                0
+                refuse(entry, block, foreign);
+                return core::ptr::null_mut();
             }
         };
         let moved = self.allocate_or(size, nothing);
-        if !moved.is_null() {
-            // SAFETY: both hold that many bytes, and the new block is nobody else's.
-            unsafe { block.copy_to_nonoverlapping(moved, usable.min(size)) };
-            // SAFETY: the caller's; the block is given up now.
-            unsafe { self.free(block) };
+        if moved.is_null() {
+            return failed();
         }
-        Ok(moved)
+        // SAFETY: both hold that many bytes, and the new block is nobody else's.
+        unsafe { block.copy_to_nonoverlapping(moved, usable.min(size)) };
+        // SAFETY: the caller's; the block is given up now.
+        unsafe { self.free(block) };
+        moved
     }
 
     /// Bytes that may be used at `block`, at least what was asked for; 0 for null, and for what is no block.
@@ -132,7 +140,7 @@ impl LfAlloc {
     /// # Safety
     /// `block` is null, foreign, or a block of this allocator that the caller holds.
     #[must_use]
-    pub unsafe fn usable_size(&self, block: *const u8) -> usize {
+    pub unsafe extern "C" fn usable_size(&self, block: *const u8) -> usize {
         match lookup(block.addr()) {
             Entry::Superblock(id) => size_class(locate(id, block.addr()).0).block_bytes as usize,
             Entry::Large(id) if large::begins_at(id, block.addr()) => large::usable_bytes(id),
@@ -207,20 +215,16 @@ unsafe fn free_refused(block: *mut u8, foreign: OnForeign, aborted: bool) {
             front::free_refused(some, Key::of_class(class), aborted);
         }
         Entry::Large(id) if large::begins_at(id, block.addr()) => large::free(id),
-        entry => {
-            if refuse(entry, block.addr()) == Err(Foreign) {
-                foreign(block);
-            }
-        }
+        entry => refuse(entry, block, foreign),
     }
 }
 
 /// Tells of an address outside of this allocator's memory; ends the program if it is one within where no block begins.
 #[cold]
-fn refuse(entry: Entry, address: usize) -> Result<(), Foreign> {
+fn refuse(entry: Entry, block: *mut u8, foreign: OnForeign) {
     match entry {
-        Entry::Foreign => Err(Foreign),
-        Entry::FreedLarge => crate::global_alloc::freed_twice(address),
-        Entry::Superblock(_) | Entry::Large(_) => crate::global_alloc::foreign(address),
+        Entry::Foreign => foreign(block),
+        Entry::FreedLarge => crate::global_alloc::freed_twice(block.addr()),
+        Entry::Superblock(_) | Entry::Large(_) => crate::global_alloc::foreign(block.addr()),
     }
 }

@@ -19,11 +19,14 @@ const TICKS_PER_MS: u64 = 3_000_000;
 /// When the interval began; 0: none has.
 static BEGAN: AtomicU64 = AtomicU64::new(0);
 
+/// Whether an interval has ended, and nobody has given back what was not needed in it yet.
+static HAS_ENDED: AtomicBool = AtomicBool::new(false);
 /// Whether the end of an interval found more EMPTY superblocks than are to be kept, and they are not given back yet.
+static IS_SURPLUS: AtomicBool = AtomicBool::new(false);
+/// Whether there was an event, and something is to be done.
 static IS_DUE: AtomicBool = AtomicBool::new(false);
 
-/// An event has come that may cost a little: at the end of an interval one of the callers gives back what was not needed.
-/// A bounded amount of work.
+/// An event has come that may cost a little. It may be deep within the core: what is to be done is left to [`settle`].
 pub(crate) fn event() {
     let now = os::ticks();
     // Relaxed, all here: one thread gets the interval, and nothing else hangs on it.
@@ -31,23 +34,45 @@ pub(crate) fn event() {
     let interval = options::PURGE_MS.get().saturating_mul(TICKS_PER_MS);
     if now.wrapping_sub(began) >= interval
         && interval > 0
-        // Failure: another thread was faster, and does it.
+        // Failure: another thread was faster, and has said so.
         && BEGAN.compare_exchange(began, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         && began != 0
     {
-        end_interval();
+        HAS_ENDED.store(true, Ordering::Relaxed);
+        IS_DUE.store(true, Ordering::Relaxed);
+    } else if IS_SURPLUS.load(Ordering::Relaxed) {
+        IS_DUE.store(true, Ordering::Relaxed);
     }
-    if IS_DUE.load(Ordering::Relaxed) && !live::cool_surplus() {
-        IS_DUE.store(false, Ordering::Relaxed);
+}
+
+/// Gives back what was not needed, a bounded amount of it, after an operation that events may have come in: where no superblock, no
+/// large block and no batch is in hand, and not within itself.
+#[inline]
+pub(crate) fn settle() {
+    // Relaxed: as above.
+    if IS_DUE.load(Ordering::Relaxed) {
+        give_back();
     }
 }
 
 #[cold]
+#[inline(never)]
+fn give_back() {
+    // Relaxed, all: whoever gets `true` does it.
+    IS_DUE.store(false, Ordering::Relaxed);
+    if HAS_ENDED.swap(false, Ordering::Relaxed) {
+        end_interval();
+    }
+    if IS_SURPLUS.load(Ordering::Relaxed) && !live::cool_surplus() {
+        IS_SURPLUS.store(false, Ordering::Relaxed);
+    }
+}
+
 fn end_interval() {
     front::end_interval();
     large::end_interval();
     live::end_interval();
-    IS_DUE.store(true, Ordering::Relaxed);
+    IS_SURPLUS.store(true, Ordering::Relaxed);
 }
 
 /// The interval ends now, and everything that is too much goes back at once.

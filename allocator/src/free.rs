@@ -22,9 +22,9 @@ impl<P: Platform> Core<P> {
         };
         let descriptor = self.platform.descriptor(superblock);
         let mut highest = first;
-        for pair in indices.windows(2) {
-            self.platform.set_link(superblock, descriptor, class, pair[0], pair[1]);
-            highest = highest.max(pair[1]);
+        for (&index, &next) in indices.iter().zip(indices.iter().skip(1)) {
+            self.platform.set_link(superblock, descriptor, class, index, next);
+            highest = highest.max(next);
         }
         let blocks = indices.len() as u32;
         self.free_chain(superblock, class, (first, last), highest, blocks, Cause::FreeBatch);

@@ -162,32 +162,31 @@ impl LfAlloc {
     /// As [`LfAlloc::free`] for each; none may be named twice.
     pub unsafe fn free_batch(&self, blocks: &[NonNull<u8>]) {
         let mut indices = [0; crate::MAX_BATCH];
-        let mut rest = blocks;
-        while let Some(&first) = rest.first() {
-            let Entry::Superblock(id) = lookup(first.addr().get()) else {
+        let (mut run, mut run_of) = (0, None);
+        for block in blocks {
+            let Entry::Superblock(id) = lookup(block.addr().get()) else {
                 // SAFETY: the caller's.
-                unsafe { self.free(first.as_ptr()) };
-                rest = &rest[1..];
+                unsafe { self.free(block.as_ptr()) };
                 continue;
             };
-            let mut class = Class(0);
-            let mut run = 0;
-            while run < indices.len().min(rest.len())
-                && lookup(rest[run].addr().get()) == Entry::Superblock(id)
-            {
-                (class, indices[run]) = locate(id, rest[run].addr().get());
-                run += 1;
+            let (class, index) = locate(id, block.addr().get());
+            if run_of != Some((id, class)) || run == indices.len() {
+                end_run(run_of, indices.get(..run));
+                (run, run_of) = (0, Some((id, class)));
             }
-            CORE.free_batch(id, class, &indices[..run]);
-            rest = &rest[run..];
+            if let Some(place) = indices.get_mut(run) {
+                *place = index;
+            }
+            run += 1;
         }
+        end_run(run_of, indices.get(..run));
     }
 
     /// Gives back what can be given back, memory and addresses: idle ACTIVE superblocks, EMPTY ones in lists, the
     /// reserves of EMPTY ones and the cache of large blocks. Returns how many bytes fewer are mapped (negative if
     /// others mapped more meanwhile). Lock-free; costs a walk over all heaps.
     #[allow(clippy::must_use_candidate)] // Called for its effect.
-    pub fn purge(&self) -> i64 {
+    pub extern "C" fn purge(&self) -> i64 {
         let before = crate::accounting::mapped_bytes();
         front::drain_all();
         CORE.relieve(None);
@@ -219,6 +218,13 @@ fn unlikely() {}
 /// had better be.
 #[inline]
 pub(crate) fn allocate(size: usize, align: usize, zeroed: bool) -> Option<(NonNull<u8>, bool)> {
+    if align <= 16 && size <= MAX_BLOCK_BYTES {
+        let key = regular_key(size);
+        return match front::pop(key) {
+            Ok(block) => Some((block, false)),
+            Err(missed) => front::allocate(key.class(), size as u32, missed),
+        };
+    }
     match class_for(size, align) {
         // A class has blocks of 128 KiB at most: the size fits.
         Some(class) => match front::pop(Key::of_class(class)) {
@@ -295,6 +301,13 @@ pub(crate) fn locate(id: SuperblockId, address: usize) -> (Class, u32) {
     (class, index)
 }
 
+/// Frees blocks of one superblock, if there are any.
+pub(crate) fn end_run(of: Option<(SuperblockId, Class)>, indices: Option<&[u32]>) {
+    if let (Some((id, class)), Some(indices)) = (of, indices) {
+        CORE.free_batch(id, class, indices);
+    }
+}
+
 /// The batch allocation on a given heap of a given core.
 pub(crate) fn batch<P: Platform>(
     core: &Core<P>,
@@ -308,8 +321,8 @@ pub(crate) fn batch<P: Platform>(
     let mut found = [Block::NOTHING; crate::MAX_BATCH];
     let most = blocks.len().min(found.len());
     let request = Request { heap, class, bytes: size as u32 };
-    let count = core.malloc_batch(request, &mut found[..most]);
-    for (place, block) in blocks.iter_mut().zip(&found[..count]) {
+    let count = core.malloc_batch(request, found.get_mut(..most).unwrap_or_default());
+    for (place, block) in blocks.iter_mut().zip(found.iter().take(count)) {
         *place = Some(address(class, *block));
     }
     count

@@ -63,7 +63,7 @@ pub mod superblock;
 mod table;
 mod transition;
 
-pub use by_address::{Foreign, OnFailure, OnForeign};
+pub use by_address::{OnFailure, OnForeign};
 pub use global_alloc::LfAlloc;
 pub use malloc::MAX_BATCH;
 

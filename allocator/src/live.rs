@@ -22,7 +22,7 @@ use crate::platform::{
     Transition, Word,
 };
 use crate::size_class::{
-    CLASS_COUNT, GEOMETRY_COUNT, GRANULE_BYTES, Key, size_class, superblock_bytes,
+    CLASS_COUNT, GEOMETRY_COUNT, GRANULE_BYTES, Key, entry, size_class, superblock_bytes,
 };
 use crate::superblock::RetiredLists;
 use crate::table::{Table, ZeroRecord};
@@ -187,7 +187,7 @@ impl Word for AtomicU64 {
 impl Live {
     #[inline]
     fn header(heap: Heap, class: Class) -> &'static HeapHeader {
-        &HEAPS[heap.0 as usize % HEAP_COUNT][class.0 as usize]
+        entry(&HEAPS[heap.0 as usize % HEAP_COUNT], class.0 as usize)
     }
 
     /// Address of a superblock's first byte.
@@ -348,12 +348,12 @@ impl Platform for Live {
 
     #[inline(always)]
     fn partial(&self, class: Class) -> &PartialLists<AtomicU64> {
-        &PARTIAL[class.0 as usize]
+        entry(&PARTIAL, class.0 as usize)
     }
 
     #[inline(always)]
     fn retired(&self, geometry: Geometry) -> &RetiredLists<AtomicU64> {
-        &RETIRED[geometry.0 as usize]
+        entry(&RETIRED, geometry.0 as usize)
     }
 
     #[inline(always)]
@@ -469,7 +469,7 @@ impl Platform for Live {
 
     #[inline]
     fn reserve(&self, geometry: Geometry) -> Reserve {
-        let demand = &DEMAND[geometry.0 as usize];
+        let demand = entry(&DEMAND, geometry.0 as usize);
         // Relaxed: a bound, not a promise.
         let recent = demand.now.load(Ordering::Relaxed) + demand.before.load(Ordering::Relaxed);
         let least = least_reserve(geometry);
@@ -480,7 +480,7 @@ impl Platform for Live {
     fn superblock_event(&self, geometry: Geometry, is_taken: bool) {
         if is_taken {
             // Relaxed: as in `reserve`.
-            DEMAND[geometry.0 as usize].now.fetch_add(1, Ordering::Relaxed);
+            entry(&DEMAND, geometry.0 as usize).now.fetch_add(1, Ordering::Relaxed);
         }
         decay::event();
     }
@@ -563,5 +563,6 @@ pub(crate) fn hex(number: usize, buffer: &mut [u8; 18]) -> &str {
     for (place, digit) in buffer[2..].iter_mut().rev().enumerate() {
         *digit = b"0123456789abcdef"[number >> (4 * place) & 15];
     }
-    core::str::from_utf8(buffer).unwrap_or("?")
+    // SAFETY: digits, all ASCII. (The function that checks might panic, for all the compiler knows.)
+    unsafe { core::str::from_utf8_unchecked(buffer) }
 }

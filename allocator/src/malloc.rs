@@ -129,7 +129,8 @@ impl<P: Platform> Core<P> {
     ) -> usize {
         let Request { heap, class, .. } = request;
         let Reservation { superblock, blocks, last } = reservation;
-        let out = &mut out[..blocks as usize];
+        // As many were reserved as there is room for at most.
+        let out = out.get_mut(..blocks as usize).unwrap_or_default();
         let anchor = &self.platform.descriptor(superblock).anchor;
         // Acquire: pairs with the Release of the frees that put the blocks on the list: their links are seen.
         let mut old = Anchor::from_word(anchor.load(Ordering::Acquire));

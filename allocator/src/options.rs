@@ -39,8 +39,7 @@ pub(crate) struct Number {
     word: AtomicU64,
     name: &'static CStr,
     default: u64,
-    parse: fn(&[u8]) -> Option<u64>,
-    expected: &'static str,
+    unit: Unit,
 }
 
 /// See the table.
@@ -52,14 +51,34 @@ pub(crate) static PURGE_MS: Number = Number {
     word: AtomicU64::new(0),
     name: c"LFALLOC_PURGE_MS",
     default: 700,
-    parse: number,
-    expected: "a number of milliseconds",
+    unit: Unit::Milliseconds,
 };
+
+#[derive(Clone, Copy)]
+enum Unit {
+    Bytes,
+    Milliseconds,
+}
+
+impl Unit {
+    fn parse(self, text: &[u8]) -> Option<u64> {
+        match self {
+            Self::Bytes => bytes(text),
+            Self::Milliseconds => os::decimal(text),
+        }
+    }
+
+    const fn expected(self) -> &'static str {
+        match self {
+            Self::Bytes => "a number of bytes, such as 64M",
+            Self::Milliseconds => "a number of milliseconds",
+        }
+    }
+}
 
 impl Number {
     const fn bytes(name: &'static CStr, default: u64) -> Self {
-        let expected = "a number of bytes, such as 64M";
-        Self { word: AtomicU64::new(0), name, default, parse: bytes, expected }
+        Self { word: AtomicU64::new(0), name, default, unit: Unit::Bytes }
     }
 
     /// The number; the default until there is an environment to read it from.
@@ -79,29 +98,30 @@ impl Number {
         }
         let number = match value(self.name).map(CStr::to_bytes) {
             None | Some(b"") => self.default,
-            Some(text) => (self.parse)(text).unwrap_or_else(|| {
-                report(self.name, text, self.expected);
-                self.default
-            }),
+            Some(text) => match self.unit.parse(text) {
+                Some(number) => number.min(u64::MAX - 1),
+                None => {
+                    report(self.name, text, self.unit.expected());
+                    self.default
+                }
+            },
         };
-        self.word.store(number.saturating_add(1), Ordering::Relaxed);
-        number.min(u64::MAX - 1)
+        self.word.store(number + 1, Ordering::Relaxed);
+        number
     }
 }
 
 fn report(name: &CStr, value: &[u8], expected: &str) {
-    os::print(&[
-        "lfalloc: ",
-        name.to_str().unwrap_or("?"),
-        "=",
-        core::str::from_utf8(&value[..value.len().min(64)]).unwrap_or("?"),
-        " ignored: it should be ",
-        expected,
-    ]);
-}
-
-fn number(text: &[u8]) -> Option<u64> {
-    core::str::from_utf8(text).ok()?.parse().ok()
+    let value = value.get(..64).unwrap_or(value);
+    let line = [
+        b"lfalloc: ",
+        name.to_bytes(),
+        b"=",
+        value,
+        b" ignored: it should be ",
+        expected.as_bytes(),
+    ];
+    os::print(line.into_iter());
 }
 
 fn bytes(text: &[u8]) -> Option<u64> {
@@ -111,7 +131,7 @@ fn bytes(text: &[u8]) -> Option<u64> {
         [digits @ .., b'G' | b'g'] => (digits, 30),
         digits => (digits, 0),
     };
-    number(digits)?.checked_mul(1 << shift)
+    os::decimal(digits)?.checked_mul(1 << shift)
 }
 
 #[cfg(test)]

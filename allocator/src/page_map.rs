@@ -60,11 +60,11 @@ impl Map {
         self.no_keys.as_ptr().expose_provenance()
     }
 
-    /// The leaf of `root`, a number below [`Map::ROOTS`], if there is one.
+    /// The leaf of `root`, if there is one.
     #[inline]
     fn leaf(&self, root: usize) -> Option<&'static Leaf> {
         // Acquire: pairs with the Release in `leaf_for`. (On x86-64 a plain load, as in the sequence.)
-        let leaf = self.roots[root].load(Ordering::Acquire);
+        let leaf = self.roots.get(root)?.load(Ordering::Acquire);
         if leaf == 0 {
             return None;
         }
@@ -176,7 +176,7 @@ fn leaf_for(root: usize) -> Option<&'static Leaf> {
     // Release: pairs with the Acquire in `leaf`; the kernel has zeroed the pages, and zero is `Foreign`. Failure: another
     // thread has mapped this leaf.
     let published =
-        map.roots[root].compare_exchange(0, relative, Ordering::Release, Ordering::Relaxed);
+        map.roots.get(root)?.compare_exchange(0, relative, Ordering::Release, Ordering::Relaxed);
     if published.is_err() {
         // SAFETY: mapped above and published nowhere.
         unsafe { accounting::unmap(address, bytes, Purpose::Metadata) };

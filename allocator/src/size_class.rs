@@ -99,11 +99,18 @@ pub(crate) static CLASSES: [SizeClass; CLASS_COUNT] = {
     table
 };
 
+/// An entry of a table whose index is in bounds, which the compiler is told: no panic can be reached from an allocation, so that
+/// nothing unwinds into C.
+#[inline(always)]
+pub(crate) const fn entry<T, const N: usize>(table: &[T; N], index: usize) -> &T {
+    &table[if index < N { index } else { N - 1 }]
+}
+
 /// The row of `class`.
 #[inline]
 #[must_use]
-pub(crate) fn size_class(class: Class) -> &'static SizeClass {
-    &CLASSES[class.0 as usize]
+pub(crate) const fn size_class(class: Class) -> &'static SizeClass {
+    entry(&CLASSES, class.0 as usize)
 }
 
 /// Requests up to so many bytes find their magazine without their class, and without a jump that depends on their size: what is above
@@ -144,20 +151,20 @@ impl Key {
     /// A key of a class.
     #[inline]
     pub(crate) const fn of_class(class: Class) -> Self {
-        let bytes = CLASSES[class.0 as usize].block_bytes as usize;
+        let bytes = size_class(class).block_bytes as usize;
         if bytes > MAX_SMALL_BYTES { Self::of_middle(bytes) } else { Self::of_small(bytes) }
     }
 
     /// The class of a key.
     #[inline]
     pub(crate) const fn class(self) -> Class {
-        CLASS_OF_KEY[self.0 as usize]
+        *entry(&CLASS_OF_KEY, self.0 as usize)
     }
 
     /// Bytes of the blocks of a key's class.
     #[inline]
     pub(crate) const fn block_bytes(self) -> usize {
-        BYTES_OF_KEY[self.0 as usize] as usize
+        *entry(&BYTES_OF_KEY, self.0 as usize) as usize
     }
 
     /// All keys.

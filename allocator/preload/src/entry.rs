@@ -77,13 +77,7 @@ pub unsafe extern "C" fn realloc(block: *mut c_void, size: usize) -> *mut c_void
         return core::ptr::null_mut();
     }
     // SAFETY: the caller's.
-    match unsafe { LfAlloc.resize(block.cast(), size) } {
-        Ok(moved) => or_no_memory(moved),
-        Err(lfalloc::Foreign) => {
-            misuse::foreign("realloc", block.addr());
-            invalid()
-        }
-    }
+    unsafe { LfAlloc.resize_or(block.cast(), size, no_memory, misuse::foreign_realloc) }.cast()
 }
 
 /// reallocarray(3).

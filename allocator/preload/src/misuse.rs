@@ -4,7 +4,6 @@
 //! namespace (dlmopen(3)), or from before this one was loaded. Nothing is known of them but that they are not ours: they are
 //! counted, the first one is reported, and otherwise nothing happens.
 
-use core::fmt::Write as _;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::tuning::Line;
@@ -26,13 +25,26 @@ pub(crate) fn foreign(function: &str, address: usize) {
         return;
     }
     let mut line = Line::new();
-    // A line that is too long is cut.
-    let _ = writeln!(
-        line,
-        "lfalloc: {function}({address:#x}) ignored: this is no block of lfalloc's; it came from another allocator, or from none \
-         (said once; lfalloc_totals counts them)",
+    // By hand: formatting may panic, for all the compiler knows.
+    line.add("lfalloc: ");
+    line.add(function);
+    line.add("(0x");
+    for shift in (0..address.max(1).ilog2() / 4 + 1).rev() {
+        let digit = address >> (4 * shift) & 15;
+        line.add("0123456789abcdef".get(digit..=digit).unwrap_or_default());
+    }
+    line.add(
+        ") ignored: this is no block of lfalloc's; it came from another allocator, or from none (said once; \
+         lfalloc_totals counts them)\n",
     );
     line.print();
+}
+
+/// [`foreign`], given to `realloc`, which fails then.
+#[cold]
+pub(crate) extern "C" fn foreign_realloc(block: *mut u8) {
+    foreign("realloc", block.addr());
+    crate::set_errno(libc::EINVAL);
 }
 
 /// [`foreign`], given to `free`.

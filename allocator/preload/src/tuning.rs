@@ -22,6 +22,17 @@ impl Line {
         Self { text: [0; Self::MOST], bytes: 0 }
     }
 
+    /// Appends a text, as much of it as there is room for; whether that was all.
+    pub(crate) fn add(&mut self, text: &str) -> bool {
+        let room = self.text.get_mut(self.bytes..Self::MOST - 1).unwrap_or_default();
+        for (place, byte) in room.iter_mut().zip(text.as_bytes()) {
+            *place = *byte;
+        }
+        let count = room.len().min(text.len());
+        self.bytes += count;
+        count == text.len()
+    }
+
     /// Writes it to standard error; `errno` stays as it is.
     pub(crate) fn print(&self) {
         // SAFETY: the C library's `errno` of this thread (errno(3)).
@@ -36,11 +47,7 @@ impl Line {
 
 impl Write for Line {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = self.text.get_mut(self.bytes..Self::MOST - 1).unwrap_or_default();
-        let count = room.len().min(text.len());
-        room[..count].copy_from_slice(&text.as_bytes()[..count]);
-        self.bytes += count;
-        if count < text.len() { Err(fmt::Error) } else { Ok(()) }
+        if self.add(text) { Ok(()) } else { Err(fmt::Error) }
     }
 }
 

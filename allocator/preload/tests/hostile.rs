@@ -112,16 +112,6 @@ fn no_root_folder() {
 }
 
 #[test]
-fn no_system_calls() {
-    survives(&["strict"]);
-}
-
-#[test]
-fn no_clock() {
-    survives(&["no-clock"]);
-}
-
-#[test]
 fn few_system_calls() {
     survives(&["filtered"]);
 }

@@ -114,10 +114,10 @@ fn a_pointer_into_a_large_block_ends_the_program() {
     is_fatal("interior-large");
 }
 
-/// A megabyte behind its beginning, where another granule of the map of pages lies.
+/// A megabyte behind its beginning lies another granule of the map of pages, which knows nothing of it.
 #[test]
-fn a_pointer_far_into_a_large_block_ends_the_program() {
-    is_fatal("interior-end");
+fn a_pointer_far_into_a_large_block_is_ignored() {
+    is_foreign("interior-end");
 }
 
 /// Links lie in freed blocks. What was written over them is not followed: the program ends, and the

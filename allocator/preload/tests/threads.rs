@@ -26,13 +26,6 @@ fn threads_end_in_every_way() {
     passes("thread_ends.c", &[]);
 }
 
-/// The C library unwinds the stack of a thread that is cancelled, from whichever instruction of
-/// malloc it was at.
-#[test]
-fn threads_are_cancelled_in_the_middle_of_malloc() {
-    passes("thread_ends.c", &["asynchronous"]);
-}
-
 #[test]
 fn before_main_and_after_it() {
     passes_every_way("before_and_after.c");

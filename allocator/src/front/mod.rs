@@ -35,8 +35,9 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
 use crate::accounting::InHand;
+use crate::decay;
 use crate::descriptor::Block;
-use crate::global_alloc::{address, locate};
+use crate::global_alloc::{address, end_run, locate};
 use crate::live::CORE;
 use crate::os;
 pub(crate) use crate::os::sequence::Refused;
@@ -97,16 +98,23 @@ pub(crate) fn free_refused(block: NonNull<u8>, key: Key, aborted: bool) {
 #[cold]
 #[inline(never)]
 pub(crate) fn allocate(class: Class, bytes: u32, missed: Refused) -> Option<(NonNull<u8>, bool)> {
-    match missed {
-        Refused::Bounds => {
-            if let Some(found) = refill(class, bytes) {
-                return Some(found);
-            }
+    let refilled = match missed {
+        Refused::Bounds => refill(class, bytes),
+        Refused::Aborted => {
+            header(class, Header::aborted);
+            None
         }
-        Refused::Aborted => header(class, Header::aborted),
-        Refused::NoMagazine => magazine::decide(),
-    }
-    from_core(class, bytes)
+        Refused::NoMagazine => {
+            magazine::decide();
+            None
+        }
+    };
+    let found = match refilled {
+        None => from_core(class, bytes),
+        found => found,
+    };
+    decay::settle();
+    found
 }
 
 /// Frees a block whose push was aborted.
@@ -115,6 +123,7 @@ pub(crate) fn allocate(class: Class, bytes: u32, missed: Refused) -> Option<(Non
 fn free_aborted(block: NonNull<u8>, key: Key) {
     header(key.class(), Header::aborted);
     to_core(&[block.addr().get()]);
+    decay::settle();
 }
 
 /// Frees a block for which the magazine has no room, or that no magazine is there for.
@@ -125,11 +134,12 @@ fn free_slow(block: NonNull<u8>, key: Key) {
         None => magazine::decide(),
         Some(processor) => {
             if flush(processor, key.class(), block) {
-                return;
+                return decay::settle();
             }
         }
     }
     to_core(&[block.addr().get()]);
+    decay::settle();
 }
 
 /// Does something to the header of this processor's magazine, or of the one it ran on a moment ago: counters are exact in
@@ -224,7 +234,7 @@ fn keep(class: Class, batch: u32) {
         return;
     }
     let mut blocks = [0; MAX_BATCH];
-    let blocks = &mut blocks[..batch_blocks(class)];
+    let blocks = blocks.get_mut(..batch_blocks(class)).unwrap_or_default();
     shelf::Of(class).load(batch, blocks);
     depot::recycle(&shelf::Of(class), batch);
     give_to_core(class, blocks);
@@ -243,20 +253,29 @@ fn refill_from_core(class: Class, asked: u32) -> Option<(NonNull<u8>, bool)> {
     let mut found = [Block::NOTHING; MAX_BATCH];
     let heap = heap_for(class);
     let most = batch_blocks(class);
-    let count = CORE.malloc_batch(Request { heap, class, bytes: asked }, &mut found[..most]);
-    let found = &found[..count];
-    let (own, rest) = (found.first()?, count - 1);
+    let room = found.get_mut(..most).unwrap_or_default();
+    let count = CORE.malloc_batch(Request { heap, class, bytes: asked }, room);
+    let found = found.get(..count).unwrap_or_default();
+    let (own, rest) = (found.first()?, found.len() - 1);
     // Neighbours on one cache line are not popped one after the other: two threads that a processor runs in turn may go on on
     // two, each with its block.
     let bytes = size_class(class).block_bytes as usize;
     let lanes =
         if bytes.is_multiple_of(LINE_BYTES) { 1 } else { LINE_BYTES.div_ceil(bytes).max(2) };
-    let apart = (0..lanes).flat_map(|lane| found.iter().skip(lane).step_by(lanes));
     // The first is the caller's, the second is popped first: as the memory lies.
-    for (place, block) in blocks[..rest].iter_mut().rev().zip(apart.skip(1)) {
-        *place = address(class, *block).addr().get();
+    let blocks = blocks.get_mut(..rest).unwrap_or_default();
+    let (mut next, mut lane) = (lanes, 0);
+    for place in blocks.iter_mut().rev() {
+        if next >= found.len() {
+            lane += 1;
+            next = lane;
+        }
+        if let Some(block) = found.get(next) {
+            *place = address(class, *block).addr().get();
+        }
+        next += lanes;
     }
-    let blocks = &blocks[..rest];
+    let blocks = &*blocks;
     if blocks.is_empty() {
         // A batch of one: nothing for the magazine, but it was of no use.
         header(class, |header| header.refilled(0, 0));
@@ -310,7 +329,7 @@ fn flush_to_core(header: &Header, class: Class, block: NonNull<u8>) -> bool {
     // SAFETY: room for the largest batch.
     let done = unsafe { flush_to(header, class, block, blocks.as_mut_ptr()) };
     if done {
-        give_to_core(class, &blocks[..batch_blocks(class)]);
+        give_to_core(class, blocks.get(..batch_blocks(class)).unwrap_or_default());
     }
     done
 }
@@ -343,29 +362,56 @@ fn put_back_new(class: Class, blocks: &[usize]) {
 /// Gives blocks of the class back to their superblocks: one compare-and-swap for each run of one superblock.
 fn to_core(blocks: &[usize]) {
     let mut ordered = [0; MAX_BATCH];
-    let ordered = &mut ordered[..blocks.len()];
-    ordered.copy_from_slice(blocks);
-    // By address, hence by superblock.
-    ordered.sort_unstable();
-    if let Some(twice) = ordered.windows(2).find(|pair| pair[0] == pair[1]) {
-        crate::global_alloc::freed_twice(twice[0]);
+    let count = blocks.len().min(ordered.len());
+    let ordered = ordered.get_mut(..count).unwrap_or_default();
+    for (place, block) in ordered.iter_mut().zip(blocks) {
+        *place = *block;
     }
+    // By address, hence by superblock.
+    sort(ordered);
     let mut indices = [0; MAX_BATCH];
-    let mut rest = &*ordered;
-    while let Some(&first) = rest.first() {
-        let Entry::Superblock(id) = lookup(first) else {
-            // Freed with a layout that was not its own.
-            crate::global_alloc::foreign(first);
-        };
-        let (class, index) = locate(id, first);
-        indices[0] = index;
-        let mut run = 1;
-        while run < rest.len() && lookup(rest[run]) == Entry::Superblock(id) {
-            indices[run] = locate(id, rest[run]).1;
-            run += 1;
+    let (mut run, mut run_of, mut last) = (0, None, 0);
+    for &block in &*ordered {
+        if block == last {
+            crate::global_alloc::freed_twice(block);
         }
-        CORE.free_batch(id, class, &indices[..run]);
-        rest = &rest[run..];
+        last = block;
+        let Entry::Superblock(id) = lookup(block) else {
+            // Freed with a layout that was not its own.
+            crate::global_alloc::foreign(block);
+        };
+        let (class, index) = locate(id, block);
+        if run_of != Some((id, class)) {
+            end_run(run_of, indices.get(..run));
+            (run, run_of) = (0, Some((id, class)));
+        }
+        if let Some(place) = indices.get_mut(run) {
+            *place = index;
+        }
+        run += 1;
+    }
+    end_run(run_of, indices.get(..run));
+}
+
+/// Sorts a batch (Shell's sort, with Ciura's gaps). The library's functions may panic, if only where an order is none, and here
+/// nothing may, as far as the compiler can see: see [`crate::size_class::entry`].
+fn sort(blocks: &mut [usize]) {
+    for gap in [57, 23, 10, 4, 1] {
+        for start in gap..blocks.len() {
+            let mut place = start;
+            while let Some(below) = place.checked_sub(gap)
+                && let (Some(&low), Some(&high)) = (blocks.get(below), blocks.get(place))
+                && low > high
+            {
+                if let Some(slot) = blocks.get_mut(below) {
+                    *slot = high;
+                }
+                if let Some(slot) = blocks.get_mut(place) {
+                    *slot = low;
+                }
+                place = below;
+            }
+        }
     }
 }
 
@@ -388,7 +434,7 @@ pub(crate) fn end_interval() {
 /// Empties a batch of the depot into the core; whether there was one.
 fn empty_batch(class: Class) -> bool {
     let mut blocks = [0; MAX_BATCH];
-    let blocks = &mut blocks[..batch_blocks(class)];
+    let blocks = blocks.get_mut(..batch_blocks(class)).unwrap_or_default();
     let in_hand = InHand::take();
     let is_any = depot::take(&shelf::Of(class), blocks);
     if is_any {

@@ -207,6 +207,7 @@ pub(crate) fn free(id: u32) {
     release(id);
     drop(in_hand);
     decay::event();
+    decay::settle();
 }
 
 fn release(id: u32) {

@@ -72,7 +72,7 @@ fn mmap(bytes: usize, protection: usize, flags: usize) -> Option<usize> {
 /// the page size).
 fn map_with(bytes: usize, align: usize, protection: usize, flags: usize) -> Option<usize> {
     let address = mmap(bytes, protection, flags)?;
-    if address % align == 0 {
+    if address & (align - 1) == 0 {
         return Some(address);
     }
     // SAFETY: mapped just now, known to nobody.
@@ -81,7 +81,7 @@ fn map_with(bytes: usize, align: usize, protection: usize, flags: usize) -> Opti
     // the rest stays mapped and untouched.
     let padded = bytes.checked_add(align - PAGE_BYTES)?;
     let start = mmap(padded, protection, flags)?;
-    let address = start.next_multiple_of(align);
+    let address = (start + align - 1) & !(align - 1);
     let (head, tail) = (address - start, start + padded - (address + bytes));
     if head > 0 {
         // SAFETY: the unaligned head of the mapping made above, known to nobody.
@@ -276,7 +276,8 @@ pub(crate) fn environment(name: &CStr) -> Option<&'static CStr> {
         let variable = unsafe { CStr::from_ptr(variable) };
         let value = variable.to_bytes_with_nul().strip_prefix(name.to_bytes());
         if let Some([b'=', value @ ..]) = value {
-            return CStr::from_bytes_with_nul(value).ok();
+            // SAFETY: the end of a string that ends with the only zero byte in it.
+            return Some(unsafe { CStr::from_bytes_with_nul_unchecked(value) });
         }
         entry = entry.wrapping_add(1);
     }
@@ -335,11 +336,21 @@ pub(crate) fn advise_huge(address: usize, bytes: usize, huge: Huge) {
     unsafe { syscall(SYS_MADVISE, [address, bytes, advice, 0, 0, 0]) };
 }
 
+/// A number in decimal digits.
+pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
+    let digit = |number: u64, byte: &u8| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        number.checked_mul(10)?.checked_add(u64::from(digit))
+    };
+    if digits.is_empty() { None } else { digits.iter().try_fold(0, digit) }
+}
+
 /// The last number of a list such as `0-3,8-11`.
 fn highest(list: &[u8]) -> Option<u32> {
     let list = list.trim_ascii_end();
-    let start = list.iter().rposition(|byte| !byte.is_ascii_digit()).map_or(0, |place| place + 1);
-    core::str::from_utf8(&list[start..]).ok()?.parse().ok()
+    let digits = list.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let start = list.len() - digits;
+    u32::try_from(decimal(list.get(start..)?)?).ok()
 }
 
 /// Makes [`fence_sequences`] possible; where the system does not know it, that fails.
@@ -360,12 +371,12 @@ pub(crate) fn fence_sequences(processor: u32) -> bool {
 
 /// Prints `parts` and a newline to standard error, in one piece, without allocating or locking.
 #[cold]
-pub(crate) fn print(parts: &[&str]) {
+pub(crate) fn print<'p>(parts: impl Iterator<Item = &'p [u8]>) {
     let mut line = [0; 256];
-    let bytes = parts.iter().chain(&["\n"]).flat_map(|part| part.bytes());
+    let bytes = parts.chain([&b"\n"[..]]).flatten();
     let mut count = 0;
     for (place, byte) in line.iter_mut().zip(bytes) {
-        *place = byte;
+        *place = *byte;
         count += 1;
     }
     let text = line.as_ptr().expose_provenance();
@@ -376,7 +387,7 @@ pub(crate) fn print(parts: &[&str]) {
 /// Prints `parts` and a newline to standard error and ends the program with SIGABRT, without allocating or locking.
 #[cold]
 pub(crate) fn fatal(parts: &[&str]) -> ! {
-    print(parts);
+    print(parts.iter().map(|part| part.as_bytes()));
     let process = process_id() as usize;
     // SAFETY: no arguments, no effect (gettid(2)).
     let thread = unsafe { syscall(SYS_GETTID, [0; 6]) };

@@ -22,6 +22,7 @@
 //! | [`possible_processors`]| how many processors the machine may ever have                                   |
 //! | [`huge_pages`]         | whether there are any, and whether memory gets them that nobody asked for       |
 //! | [`advise_huge`]        | whether a mapping should have them                                              |
+//! | [`decimal`]            | a number in digits                                                              |
 //! | [`environment`]        | an environment variable                                                         |
 //! | [`environment_is_there`] | whether it has been set up                                                    |
 //! | [`has_raised_rights`]  | whether whoever started the program has fewer rights than it                    |
@@ -39,7 +40,7 @@ mod processor;
 pub(crate) mod sequence;
 
 pub(crate) use linux::{
-    Huge, Remapped, advise_huge, decommit, environment, environment_is_there, fatal,
+    Huge, Remapped, advise_huge, decimal, decommit, environment, environment_is_there, fatal,
     fence_sequences, give_way, has_raised_rights, huge_pages, map, monotonic_ns,
     possible_processors, print, process_id, read_memory, register_sequence_fence, remap_in_place,
     remap_onto, reserve, ticks, unmap,

@@ -177,45 +177,6 @@ static void changed_root(const char *folder) {
     pthread_join(thread, NULL);
 }
 
-/* Only read, write and exit are left; anything else is death. */
-static void strict(void) {
-    enum { count = 100 };
-    void *blocks[count];
-    for (int i = 0; i < count; i++) blocks[i] = malloc((size_t)i * 8);
-    for (int i = 0; i < count; i++) free(blocks[i]);
-    REQUIRE(prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) == 0);
-    for (int round = 0; round < 1000; round++) {
-        for (int i = 0; i < count; i++) {
-            blocks[i] = malloc((size_t)i * 8);
-            if (blocks[i] == NULL) {
-                say("no memory\n");
-                syscall(SYS_exit, 1);
-            }
-            fill(blocks[i], (size_t)i * 8, (uint64_t)i);
-        }
-        for (int i = 0; i < count; i++) {
-            CHECK(intact(blocks[i], (size_t)i * 8, (uint64_t)i));
-            free(blocks[i]);
-        }
-    }
-    /* exit(3) would end all threads, which is another call. */
-    syscall(SYS_exit, finish());
-}
-
-/* The same without its system calls: strict mode also takes the processor's clock away. */
-static void no_clock(void) {
-    REQUIRE(prctl(PR_SET_TSC, PR_TSC_SIGSEGV) == 0);
-    enum { count = 3000 };
-    static void *blocks[count];
-    for (int round = 0; round < 10; round++) {
-        CHECK(some_work() == 0);
-        for (int i = 0; i < count; i++) blocks[i] = malloc((size_t)i);
-        for (int i = 0; i < count; i++) free(blocks[i]);
-    }
-    malloc_trim(0);
-    CHECK(some_work() == 0);
-}
-
 #define ALLOW(number)                                           \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (number), 0, 1),        \
     BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
@@ -355,8 +316,6 @@ int main(int argc, char **argv) {
     else if (strcmp(what, "nearly-nothing") == 0) nearly_nothing();
     else if (strcmp(what, "mapping-limit") == 0) mapping_limit();
     else if (strcmp(what, "chroot") == 0) changed_root(argv[2]);
-    else if (strcmp(what, "strict") == 0) strict();
-    else if (strcmp(what, "no-clock") == 0) no_clock();
     else if (strcmp(what, "filtered") == 0) filtered();
     else if (strcmp(what, "locked") == 0) locked();
     else if (strcmp(what, "small-stacks") == 0) small_stacks();

@@ -67,6 +67,8 @@ static void interior(size_t size, size_t offset) {
     memset(block, 0, size);
     announce(block + offset);
     free(hide_pointer(block + offset));
+    /* At the latest when it comes back from a magazine. */
+    malloc_trim(0);
     say("not noticed\n");
 }
 
@@ -127,7 +129,8 @@ int main(int argc, char **argv) {
     else if (strcmp(what, "interior-odd") == 0) interior(100, 1);
     else if (strcmp(what, "interior-middle") == 0) interior(40 << 10, 4096);
     else if (strcmp(what, "interior-large") == 0) interior(1 << 20, 4096);
-    else if (strcmp(what, "interior-end") == 0) interior(1 << 20, (1 << 20) - 16);
+    else if (strcmp(what, "interior-end") == 0)
+        foreign((char *)malloc(hide(1 << 20)) + (1 << 20) - 16);
     else if (strcmp(what, "written-few") == 0) write_after_free(64, 10);
     else if (strcmp(what, "written-small") == 0) write_after_free(64, 20000);
     else if (strcmp(what, "written-middle") == 0) write_after_free(5000, 4000);
