@@ -1,5 +1,4 @@
-/* Every way a thread can end, with allocations until its last moment and after it. With the argument
- * `asynchronous`: cancelled in the middle of malloc, which the C library's own does not stand. */
+/* Every way a thread can end, with allocations until its last moment and after it. */
 #include "check.h"
 #include "pattern.h"
 #include <malloc.h>
@@ -62,9 +61,7 @@ static atomic_int running;
 static void cleanup(void *block) { free(block); }
 
 static void *until_cancelled(void *argument) {
-    int type;
-    pthread_setcanceltype(argument != NULL ? PTHREAD_CANCEL_ASYNCHRONOUS : PTHREAD_CANCEL_DEFERRED,
-                          &type);
+    (void)argument;
     void *held = malloc(1000);
     pthread_cleanup_push(cleanup, held);
     atomic_fetch_add(&running, 1);
@@ -74,19 +71,18 @@ static void *until_cancelled(void *argument) {
         block = realloc(block, size + 100);
         free(zero);
         free(block);
-        if (argument == NULL) pthread_testcancel();
+        pthread_testcancel();
     }
     pthread_cleanup_pop(1);
     return NULL;
 }
 
-static void cancelled(int asynchronous) {
-    for (int round = 0; round < (asynchronous ? 150 : 40); round++) {
+static void cancelled(void) {
+    for (int round = 0; round < 40; round++) {
         pthread_t threads[4];
         atomic_store(&running, 0);
         for (int i = 0; i < 4; i++)
-            REQUIRE(pthread_create(&threads[i], NULL, until_cancelled,
-                                   asynchronous ? &running : NULL) == 0);
+            REQUIRE(pthread_create(&threads[i], NULL, until_cancelled, NULL) == 0);
         while (atomic_load(&running) < 4) sched_yield();
         for (int i = 0; i < 4; i++) {
             nanosleep(&(struct timespec){.tv_nsec = 1000 * (round % 50)}, NULL);
@@ -112,10 +108,6 @@ static void *raw_exit(void *argument) {
 
 int main(int argc, char **argv) {
     begin(argc, argv);
-    if (argc > 1 && strcmp(argv[1], "asynchronous") == 0) {
-        cancelled(1);
-        return finish();
-    }
     for (int i = 0; i < 4; i++) REQUIRE(pthread_key_create(&keys[i], destroy) == 0);
     for (int round = 0; round < 100; round++) {
         pthread_t threads[4];
@@ -128,7 +120,7 @@ int main(int argc, char **argv) {
         }
     }
     CHECK(atomic_load(&destructors) >= 1600);
-    cancelled(0);
+    cancelled();
     for (int round = 0; round < 200; round++) {
         pthread_t threads[4];
         void *left[4];
