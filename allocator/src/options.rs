@@ -98,13 +98,13 @@ impl Number {
         }
         let number = match value(self.name).map(CStr::to_bytes) {
             None | Some(b"") => self.default,
-            Some(text) => match self.unit.parse(text) {
-                Some(number) => number.min(u64::MAX - 1),
-                None => {
+            Some(text) => {
+                let number = self.unit.parse(text);
+                if number.is_none() {
                     report(self.name, text, self.unit.expected());
-                    self.default
                 }
-            },
+                number.unwrap_or(self.default).min(u64::MAX - 1)
+            }
         };
         self.word.store(number + 1, Ordering::Relaxed);
         number

@@ -1,4 +1,4 @@
-//! The allocation functions (malloc(3), posix_memalign(3), malloc_usable_size(3), C23 7.24.3), with glibc's semantics where
+//! The allocation functions (malloc(3), `posix_memalign(3)`, `malloc_usable_size(3)`, C23 7.24.3), with glibc's semantics where
 //! standards leave a choice:
 //!
 //! | case                         | what happens                                                                   |
@@ -137,7 +137,7 @@ pub unsafe extern "C" fn cfree(block: *mut c_void) {
     unsafe { give_back(block) };
 }
 
-/// posix_memalign(3): returns the error, and leaves `errno` and, without a block, `*place` alone.
+/// `posix_memalign(3)`: returns the error, and leaves `errno` and, without a block, `*place` alone.
 ///
 /// # Safety
 /// `place` may be written to.
@@ -159,13 +159,13 @@ pub unsafe extern "C" fn posix_memalign(
     0
 }
 
-/// posix_memalign(3): any size, and an alignment that is a power of two.
+/// `posix_memalign(3)`: any size, and an alignment that is a power of two.
 #[unsafe(no_mangle)]
 pub extern "C" fn aligned_alloc(align: usize, size: usize) -> *mut c_void {
     if align.is_power_of_two() { aligned(align, size) } else { invalid() }
 }
 
-/// posix_memalign(3): an alignment that is no power of two is rounded up to one.
+/// `posix_memalign(3)`: an alignment that is no power of two is rounded up to one.
 #[unsafe(no_mangle)]
 pub extern "C" fn memalign(align: usize, size: usize) -> *mut c_void {
     match align.checked_next_power_of_two() {
@@ -174,13 +174,13 @@ pub extern "C" fn memalign(align: usize, size: usize) -> *mut c_void {
     }
 }
 
-/// posix_memalign(3): at a multiple of a page.
+/// `posix_memalign(3)`: at a multiple of a page.
 #[unsafe(no_mangle)]
 pub extern "C" fn valloc(size: usize) -> *mut c_void {
     aligned(PAGE_BYTES, size)
 }
 
-/// posix_memalign(3): whole pages.
+/// `posix_memalign(3)`: whole pages.
 #[unsafe(no_mangle)]
 pub extern "C" fn pvalloc(size: usize) -> *mut c_void {
     match size.checked_next_multiple_of(PAGE_BYTES) {
@@ -189,7 +189,7 @@ pub extern "C" fn pvalloc(size: usize) -> *mut c_void {
     }
 }
 
-/// malloc_usable_size(3): every byte of it may be written to; 0 for null.
+/// `malloc_usable_size(3)`: every byte of it may be written to; 0 for null.
 ///
 /// # Safety
 /// `block` is null or a block that the caller holds.

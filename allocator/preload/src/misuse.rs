@@ -29,7 +29,7 @@ pub(crate) fn foreign(function: &str, address: usize) {
     line.add("lfalloc: ");
     line.add(function);
     line.add("(0x");
-    for shift in (0..address.max(1).ilog2() / 4 + 1).rev() {
+    for shift in (0..=address.max(1).ilog2() / 4).rev() {
         let digit = address >> (4 * shift) & 15;
         line.add("0123456789abcdef".get(digit..=digit).unwrap_or_default());
     }

@@ -1,12 +1,20 @@
 //! The process: its start and its end, and `vfork`.
 
-use core::ffi::c_int;
+use core::ffi::{CStr, c_int};
+use core::fmt::Write as _;
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use lfalloc_protocol::options::{Verdict, check};
+
+use crate::tuning::Line;
 use crate::{agent, tuning};
 
 /// How long after a fork a child gets its agent: most children run another program by then.
 const AFTER_FORK: Duration = Duration::from_millis(50);
+
+/// Whether statistics are printed at the end.
+static HAS_STATISTICS: AtomicBool = AtomicBool::new(false);
 
 /// vfork(2), as fork(2). A child that shares its parent's memory shares the area of its thread's restartable sequences, too,
 /// and the kernel does not protect the two from each other: allocating there, both would get the same blocks.
@@ -30,10 +38,28 @@ static BEGIN: extern "C" fn() = begin;
 #[unsafe(link_section = ".fini_array")]
 static END: extern "C" fn() = end;
 
+/// What a variable of this library's own is set to; a value that it does not take is reported and counts as none.
+fn option(name: &CStr) -> &'static [u8] {
+    let value = lfalloc::options::value(name).map_or(&b""[..], CStr::to_bytes);
+    if check(name.to_bytes(), value) != Verdict::Invalid {
+        return value;
+    }
+    let mut line = Line::new();
+    // A line that is too long is cut.
+    let _ = writeln!(
+        line,
+        "lfalloc: {}={} ignored: `lfinspect doctor` lists what it takes",
+        name.to_string_lossy(),
+        value.escape_ascii(),
+    );
+    line.print();
+    b""
+}
+
 extern "C" fn begin() {
-    match lfalloc::options::value(c"LFALLOC_AGENT") {
-        Some(value) if value == c"1" => agent::start_with_program(),
-        Some(value) if value == c"children" => {
+    match option(c"LFALLOC_AGENT") {
+        b"1" => agent::start_with_program(),
+        b"children" => {
             // SAFETY: the handler is a function of this library, which is never unloaded (pthread_atfork(3)).
             let failed: c_int = unsafe { libc::pthread_atfork(None, None, Some(forked)) };
             // Without memory for it there are no agents in children: nothing else.
@@ -42,6 +68,8 @@ extern "C" fn begin() {
         }
         _ => {}
     }
+    // Relaxed: read by the thread that ends the program; which was told to, and not who sees it first, counts.
+    HAS_STATISTICS.store(option(c"LFALLOC_STATS") == b"1", Ordering::Relaxed);
 }
 
 extern "C" fn forked() {
@@ -49,7 +77,7 @@ extern "C" fn forked() {
 }
 
 extern "C" fn end() {
-    if lfalloc::options::value(c"LFALLOC_STATS").is_some_and(|value| value == c"1") {
+    if HAS_STATISTICS.load(Ordering::Relaxed) {
         tuning::malloc_stats();
     }
     agent::leave();

@@ -1,5 +1,5 @@
-//! What glibc has beside the allocation functions: mallopt(3), mallinfo(3), malloc_trim(3), malloc_stats(3),
-//! malloc_info(3).
+//! What glibc has beside the allocation functions: mallopt(3), mallinfo(3), `malloc_trim(3)`, `malloc_stats(3)`,
+//! `malloc_info(3)`.
 
 use core::ffi::{c_char, c_int};
 use core::fmt::{self, Write};
@@ -74,7 +74,7 @@ impl Figures {
     }
 }
 
-/// Gives back what can be given back; whether anything was. The pad that is to be kept is not: malloc_trim(3).
+/// Gives back what can be given back; whether anything was. The pad that is to be kept is not: `malloc_trim(3)`.
 #[unsafe(no_mangle)]
 pub extern "C" fn malloc_trim(_pad: usize) -> c_int {
     c_int::from(LfAlloc.purge() > 0)
@@ -154,7 +154,7 @@ pub extern "C" fn mallinfo() -> Mallinfo {
     }
 }
 
-/// malloc_stats(3): a few lines on standard error.
+/// `malloc_stats(3)`: a few lines on standard error.
 #[unsafe(no_mangle)]
 pub extern "C" fn malloc_stats() {
     let figures = Figures::take();
@@ -182,7 +182,7 @@ pub extern "C" fn malloc_stats() {
     line.print();
 }
 
-/// malloc_info(3): the same as XML.
+/// `malloc_info(3)`: the same as XML.
 ///
 /// # Safety
 /// `stream` is an open stream of the C library.
