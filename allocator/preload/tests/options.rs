@@ -9,15 +9,21 @@ use std::sync::OnceLock;
 use common::{Outcome, Program};
 
 fn run(variables: &[(&str, &str)]) -> Outcome {
+    run_with(variables, &[])
+}
+
+fn run_with(variables: &[(&str, &str)], arguments: &[&str]) -> Outcome {
     static PROGRAM: OnceLock<Program> = OnceLock::new();
     let program = PROGRAM.get_or_init(|| Program::compile("own_options.c"));
-    let run = variables.iter().fold(program.run(), |run, (name, value)| run.env(name, value));
+    let run = variables
+        .iter()
+        .fold(program.run().args(arguments), |run, (name, value)| run.env(name, value));
     run.outcome().succeeded()
 }
 
 /// What the program prints: bytes mapped after it has freed everything, and after its last pause.
 fn mapped(variables: &[(&str, &str)]) -> [u64; 2] {
-    let outcome = run(variables);
+    let outcome = run_with(variables, &["wait"]);
     assert_eq!(outcome.stderr, "", "{variables:?}");
     let numbers: Vec<_> =
         outcome.stdout.split_whitespace().map(|word| word.parse().unwrap()).collect();
