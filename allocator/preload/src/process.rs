@@ -1,6 +1,6 @@
 //! The process: its start and its end, and `vfork`.
 
-use core::ffi::{CStr, c_int};
+use core::ffi::{CStr, c_int, c_long};
 use core::fmt::Write as _;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,12 +16,19 @@ const AFTER_FORK: Duration = Duration::from_millis(50);
 /// Whether statistics are printed at the end.
 static HAS_STATISTICS: AtomicBool = AtomicBool::new(false);
 
-/// vfork(2), as fork(2). A child that shares its parent's memory shares the area of its thread's restartable sequences, too,
-/// and the kernel does not protect the two from each other: allocating there, both would get the same blocks.
+/// vfork(2), but the child has memory of its own. A child that shares its parent's memory shares the area of its thread's
+/// restartable sequences, too, and the kernel does not protect the two from each other: allocating there, both would get the same
+/// blocks. As vfork(2) it runs no handlers of pthread_atfork(3), which may want what the caller holds, and the caller goes on when
+/// the child has become another program or has ended.
 #[unsafe(no_mangle)]
 pub extern "C" fn vfork() -> libc::pid_t {
-    // SAFETY: the child has memory of its own, and may do more than after vfork(2).
-    unsafe { libc::fork() }
+    const NONE: c_long = 0;
+    let flags = c_long::from(libc::CLONE_VFORK | libc::SIGCHLD);
+    // SAFETY: without CLONE_VM both go on, each on its own copy of the stack (clone(2)); the child may do no less than after
+    // vfork(2).
+    let process = unsafe { libc::syscall(libc::SYS_clone, flags, NONE, NONE, NONE, NONE) };
+    // A number of a process, or -1.
+    process as libc::pid_t
 }
 
 /// As [`vfork`].

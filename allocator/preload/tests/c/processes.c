@@ -4,6 +4,7 @@
 #include "pattern.h"
 #include <errno.h>
 #include <malloc.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
@@ -69,8 +70,21 @@ static void vforks(void) {
         if (child == 0) _exit(i);
         expect_status(child, i);
     }
+    /* The parent goes on when the child has ended, or has become another program. */
+    int ends[2];
+    REQUIRE(pipe(ends) == 0);
+    pid_t child = vfork();
+    if (child == 0) {
+        usleep(50000);
+        _exit(write(ends[1], "x", 1) == 1 ? 0 : 1);
+    }
+    struct pollfd written_to = {.fd = ends[0], .events = POLLIN};
+    CHECK(poll(&written_to, 1, 0) == 1);
+    expect_status(child, 0);
+    close(ends[0]);
+    close(ends[1]);
     if (!ours()) return;
-    /* It is a fork, since a child that shared the parent's memory would share its magazines: what the
+    /* It copies the memory, since a child that shared the parent's memory would share its magazines: what the
      * child does to memory stays in the child, and it may allocate. */
     static volatile int written;
     volatile int on_stack = 0;
@@ -176,6 +190,11 @@ static void handlers(void) {
         }
         expect_status(child, 0);
     }
+    CHECK(prepared == 50 && parents == 50);
+    /* They may want what whoever calls vfork holds. */
+    pid_t child = vfork();
+    if (child == 0) _exit(0);
+    expect_status(child, 0);
     CHECK(prepared == 50 && parents == 50);
 }
 

@@ -45,9 +45,9 @@ const EXCEPTIONS: &[(&str, &[&str])] = &[
     ("malloc_info", &["fprintf", "fputs", "fputc", "fwrite", "fflush", "putc"]),
     // Names the process.
     ("malloc_stats", &["getpid"]),
-    // Is a fork.
-    ("vfork", &["fork", "_Fork"]),
-    ("__vfork", &["fork", "_Fork"]),
+    // Makes a process.
+    ("vfork", &["syscall"]),
+    ("__vfork", &["syscall"]),
 ];
 
 /// Functions with calls through a register, by a part of their names, and where those can lead.
