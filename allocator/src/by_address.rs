@@ -85,7 +85,7 @@ impl LfAlloc {
     }
 
     /// Makes a block hold at least `size` bytes, as `realloc` does: where it is, or elsewhere with its contents. Without memory
-    /// what `failed` returns, and then the block is as it was; null, after calling `foreign`, for an address outside of this
+    /// for more what `failed` returns, and then the block is as it was; null, after calling `foreign`, for an address outside of this
     /// allocator's memory, where nothing was done or read.
     ///
     /// # Safety
@@ -126,7 +126,8 @@ impl LfAlloc {
         };
         let moved = self.allocate_or(size, nothing);
         if moved.is_null() {
-            return failed();
+            // Nobody expects that there is no memory for less.
+            return if size <= usable { block } else { failed() };
         }
         // SAFETY: both hold that many bytes, and the new block is nobody else's.
         unsafe { block.copy_to_nonoverlapping(moved, usable.min(size)) };
