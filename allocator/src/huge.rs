@@ -37,14 +37,12 @@ fn policy() -> u8 {
     // Relaxed, both: whoever decides at the same time decides the same.
     match POLICY.load(Ordering::Relaxed) {
         0 => {
-            // A wish counts also where it cannot be seen what the system does.
-            if !os::environment_is_there() {
-                return NOTHING;
-            }
-            let policy = match options::switch(c"LFALLOC_THP") {
-                Some(true) => FOR,
-                Some(false) => AGAINST,
-                None => match os::huge_pages() {
+            // Before it is known what is wished, nothing is decided. A wish counts also where it cannot be seen what the system does.
+            let policy = match options::THP.if_read() {
+                None => return NOTHING,
+                Some(1) => FOR,
+                Some(0) => AGAINST,
+                Some(_) => match os::huge_pages() {
                     None => NOTHING,
                     Some(Huge::Wanted) => SOME_BUT_NO_MORE,
                     Some(Huge::Never) => SOME,

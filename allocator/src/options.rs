@@ -1,4 +1,6 @@
-//! What the environment sets: read when it is needed first, and then kept.
+//! What the environment sets: read once, when the first block is allocated that finds an environment, or earlier by whoever calls
+//! [`read`]. Never later: another thread may be changing the environment then (setenv(3)), or this one, within the very call that
+//! reads it.
 //!
 //! | variable             | values                        | meaning                                                             |
 //! |----------------------|-------------------------------|---------------------------------------------------------------------|
@@ -15,26 +17,20 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::os;
 
-/// The value of an environment variable, if the environment is to be trusted.
+/// The value of an environment variable, if the environment is to be trusted. For the time before there are threads.
 #[must_use]
 pub fn value(name: &CStr) -> Option<&'static CStr> {
     if os::has_raised_rights() { None } else { os::environment(name) }
 }
 
-/// A switch: `None` where it is not set.
-pub(crate) fn switch(name: &CStr) -> Option<bool> {
-    match value(name)?.to_bytes() {
-        b"1" => Some(true),
-        b"0" => Some(false),
-        b"" => None,
-        other => {
-            report(name, other, "0 or 1");
-            None
-        }
+/// Reads all options that were not read yet.
+pub fn read() {
+    for option in [&MAGAZINES, &THP, &KEEP_LARGE, &RESERVE, &PURGE_MS] {
+        option.read();
     }
 }
 
-/// A number that is read once. 0: not read; else one more than the number.
+/// An option. 0: not read; else one more than the number.
 pub(crate) struct Number {
     word: AtomicU64,
     name: &'static CStr,
@@ -42,34 +38,41 @@ pub(crate) struct Number {
     unit: Unit,
 }
 
+/// See the table. 1 or 0.
+pub(crate) static MAGAZINES: Number = Number::new(c"LFALLOC_MAGAZINES", 1, Unit::Switch);
+/// See the table. 1, 0, or [`UNSET`].
+pub(crate) static THP: Number = Number::new(c"LFALLOC_THP", UNSET, Unit::Switch);
 /// See the table.
-pub(crate) static KEEP_LARGE: Number = Number::bytes(c"LFALLOC_KEEP_LARGE", 256 << 20);
+pub(crate) static KEEP_LARGE: Number = Number::new(c"LFALLOC_KEEP_LARGE", 256 << 20, Unit::Bytes);
 /// See the table.
-pub(crate) static RESERVE: Number = Number::bytes(c"LFALLOC_RESERVE", 10 << 20);
+pub(crate) static RESERVE: Number = Number::new(c"LFALLOC_RESERVE", 10 << 20, Unit::Bytes);
 /// See the table.
-pub(crate) static PURGE_MS: Number = Number {
-    word: AtomicU64::new(0),
-    name: c"LFALLOC_PURGE_MS",
-    default: 700,
-    unit: Unit::Milliseconds,
-};
+pub(crate) static PURGE_MS: Number = Number::new(c"LFALLOC_PURGE_MS", 700, Unit::Milliseconds);
+
+/// A switch that is not set.
+pub(crate) const UNSET: u64 = 2;
 
 #[derive(Clone, Copy)]
 enum Unit {
+    Switch,
     Bytes,
     Milliseconds,
 }
 
 impl Unit {
     fn parse(self, text: &[u8]) -> Option<u64> {
-        match self {
-            Self::Bytes => bytes(text),
-            Self::Milliseconds => os::decimal(text),
+        match (self, text) {
+            (Self::Switch, b"0") => Some(0),
+            (Self::Switch, b"1") => Some(1),
+            (Self::Switch, _) => None,
+            (Self::Bytes, text) => bytes(text),
+            (Self::Milliseconds, text) => os::decimal(text),
         }
     }
 
     const fn expected(self) -> &'static str {
         match self {
+            Self::Switch => "0 or 1",
             Self::Bytes => "a number of bytes, such as 64M",
             Self::Milliseconds => "a number of milliseconds",
         }
@@ -77,41 +80,46 @@ impl Unit {
 }
 
 impl Number {
-    const fn bytes(name: &'static CStr, default: u64) -> Self {
-        Self { word: AtomicU64::new(0), name, default, unit: Unit::Bytes }
+    const fn new(name: &'static CStr, default: u64, unit: Unit) -> Self {
+        Self { word: AtomicU64::new(0), name, default, unit }
     }
 
-    /// The number; the default until there is an environment to read it from.
+    /// The number; the default until it is read.
     #[inline]
     pub(crate) fn get(&self) -> u64 {
-        // Relaxed, both: whoever reads the environment at the same time finds the same.
-        match self.word.load(Ordering::Relaxed) {
-            0 => self.read(),
-            word => word - 1,
-        }
+        self.if_read().unwrap_or(self.default)
     }
 
-    #[cold]
-    fn read(&self) -> u64 {
-        if !os::environment_is_there() {
-            return self.default;
+    /// The number, if it is read.
+    #[inline]
+    pub(crate) fn if_read(&self) -> Option<u64> {
+        // Relaxed: says no more than the number.
+        self.word.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    fn read(&self) {
+        if self.if_read().is_some() {
+            return;
         }
-        let number = match value(self.name).map(CStr::to_bytes) {
-            None | Some(b"") => self.default,
-            Some(text) => {
-                let number = self.unit.parse(text);
-                if number.is_none() {
-                    report(self.name, text, self.unit.expected());
-                }
-                number.unwrap_or(self.default).min(u64::MAX - 1)
-            }
+        let (number, nonsense) = match value(self.name).map(CStr::to_bytes) {
+            None | Some(b"") => (self.default, None),
+            Some(text) => match self.unit.parse(text) {
+                Some(number) => (number.min(u64::MAX - 1), None),
+                None => (self.default, Some(text)),
+            },
         };
-        self.word.store(number + 1, Ordering::Relaxed);
-        number
+        // Relaxed, both: as in `if_read`. Failure: another thread has read it, or this one, below getauxval(3) if that is a function
+        // of the program's that allocates.
+        let is_first =
+            self.word.compare_exchange(0, number + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if is_first && let Some(text) = nonsense {
+            report(self.name, text, self.unit.expected());
+        }
     }
 }
 
-fn report(name: &CStr, value: &[u8], expected: &str) {
+/// Says on standard error that a value is ignored.
+pub fn report(name: &CStr, value: &[u8], expected: &str) {
     let value = value.get(..64).unwrap_or(value);
     let line = [
         b"lfalloc: ",
@@ -154,8 +162,9 @@ mod tests {
     /// Aim: a number is its default where nothing is set, and is read once. Method: a variable nobody sets.
     #[test]
     fn unset_is_the_default() {
-        let unset = Number::bytes(c"LFALLOC_TEST_NOBODY_SETS", 77);
-        assert_eq!((unset.get(), unset.get()), (77, 77));
-        assert_eq!(unset.word.load(Ordering::Relaxed), 78);
+        let unset = Number::new(c"LFALLOC_TEST_NOBODY_SETS", 77, Unit::Bytes);
+        assert_eq!((unset.get(), unset.if_read()), (77, None));
+        unset.read();
+        assert_eq!((unset.get(), unset.if_read()), (77, Some(77)));
     }
 }

@@ -25,6 +25,7 @@ mod entry;
 mod misuse;
 mod own_calls;
 mod process;
+mod statistics;
 mod tuning;
 
 #[global_allocator]

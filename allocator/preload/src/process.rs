@@ -1,24 +1,20 @@
 //! The process: its start and its end, and `vfork`.
 
 use core::ffi::{CStr, c_int, c_long};
-use core::fmt::Write as _;
-use core::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lfalloc_protocol::options::{Verdict, check};
+use lfalloc::options;
 
-use crate::tuning::Line;
-use crate::{agent, tuning};
+use crate::{agent, statistics};
+
+const AGENT: &CStr = c"LFALLOC_AGENT";
 
 /// How long after a fork a child gets its agent: most children run another program by then.
 const AFTER_FORK: Duration = Duration::from_millis(50);
 
-/// Whether statistics are printed at the end.
-static HAS_STATISTICS: AtomicBool = AtomicBool::new(false);
-
 /// vfork(2), but the child has memory of its own. A child that shares its parent's memory shares the area of its thread's
 /// restartable sequences, too, and the kernel does not protect the two from each other: allocating there, both would get the same
-/// blocks. As vfork(2) it runs no handlers of pthread_atfork(3), which may want what the caller holds, and the caller goes on when
+/// blocks. As vfork(2) it runs no handlers of `pthread_atfork(3)`, which may want what the caller holds, and the caller goes on when
 /// the child has become another program or has ended.
 #[unsafe(no_mangle)]
 pub extern "C" fn vfork() -> libc::pid_t {
@@ -45,38 +41,23 @@ static BEGIN: extern "C" fn() = begin;
 #[unsafe(link_section = ".fini_array")]
 static END: extern "C" fn() = end;
 
-/// What a variable of this library's own is set to; a value that it does not take is reported and counts as none.
-fn option(name: &CStr) -> &'static [u8] {
-    let value = lfalloc::options::value(name).map_or(&b""[..], CStr::to_bytes);
-    if check(name.to_bytes(), value) != Verdict::Invalid {
-        return value;
-    }
-    let mut line = Line::new();
-    // A line that is too long is cut.
-    let _ = writeln!(
-        line,
-        "lfalloc: {}={} ignored: `lfinspect doctor` lists what it takes",
-        name.to_string_lossy(),
-        value.escape_ascii(),
-    );
-    line.print();
-    b""
-}
-
 extern "C" fn begin() {
-    match option(c"LFALLOC_AGENT") {
-        b"1" => agent::start_with_program(),
-        b"children" => {
-            // SAFETY: the handler is a function of this library, which is never unloaded (pthread_atfork(3)).
+    // Early: the program may change its environment later, and from any thread.
+    options::read();
+    statistics::begin();
+    let value = options::value(AGENT).map(CStr::to_bytes);
+    match value {
+        None | Some(b"" | b"0") => {}
+        Some(b"1") => agent::start_with_program(),
+        Some(b"children") => {
+            // SAFETY: the handler is a function of this library, which is never unloaded (`pthread_atfork(3)`).
             let failed: c_int = unsafe { libc::pthread_atfork(None, None, Some(forked)) };
             // Without memory for it there are no agents in children: nothing else.
             let _ = failed;
             agent::start_with_program();
         }
-        _ => {}
+        Some(other) => options::report(AGENT, other, "0, 1 or children"),
     }
-    // Relaxed: read by the thread that ends the program; which was told to, and not who sees it first, counts.
-    HAS_STATISTICS.store(option(c"LFALLOC_STATS") == b"1", Ordering::Relaxed);
 }
 
 extern "C" fn forked() {
@@ -84,8 +65,6 @@ extern "C" fn forked() {
 }
 
 extern "C" fn end() {
-    if HAS_STATISTICS.load(Ordering::Relaxed) {
-        tuning::malloc_stats();
-    }
+    statistics::end();
     agent::leave();
 }

@@ -35,12 +35,17 @@ impl Line {
 
     /// Writes it to standard error; `errno` stays as it is.
     pub(crate) fn print(&self) {
+        self.print_to(2);
+    }
+
+    /// Writes it to a descriptor, likewise.
+    pub(crate) fn print_to(&self, descriptor: c_int) {
         // SAFETY: the C library's `errno` of this thread (errno(3)).
         let errno = unsafe { libc::__errno_location() };
         // SAFETY: valid for as long as the thread lives.
         let before = unsafe { errno.read() };
         // SAFETY: reads as many bytes as there are (write(2)); whether it succeeds does not matter.
-        unsafe { libc::write(2, self.text.as_ptr().cast(), self.bytes) };
+        unsafe { libc::write(descriptor, self.text.as_ptr().cast(), self.bytes) };
         set_errno(before);
     }
 }
@@ -157,6 +162,11 @@ pub extern "C" fn mallinfo() -> Mallinfo {
 /// `malloc_stats(3)`: a few lines on standard error.
 #[unsafe(no_mangle)]
 pub extern "C" fn malloc_stats() {
+    statistics().print();
+}
+
+/// What [`malloc_stats`] writes.
+pub(crate) fn statistics() -> Line {
     let figures = Figures::take();
     let Totals { mapped_bytes, live_bytes, superblock_bytes, allocations, frees, in_hand } =
         figures.totals;
@@ -179,7 +189,7 @@ pub extern "C" fn malloc_stats() {
         process = std::process::id(),
         foreign = misuse::foreign_frees(),
     );
-    line.print();
+    line
 }
 
 /// `malloc_info(3)`: the same as XML.

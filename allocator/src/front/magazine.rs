@@ -81,33 +81,34 @@ pub(crate) fn processors() -> u32 {
     MAGAZINES.limit()
 }
 
-/// Decides, once, whether there are magazines. Threads that come at the same time may do it twice, with the same outcome.
+/// Decides, once, whether there are magazines; and reads all options then.
 pub(super) fn decide() {
-    // Relaxed, both: what was decided is in the magazines' limit.
-    if !IS_DECIDED.load(Ordering::Relaxed) {
-        // The dynamic linker may allocate before there is an environment; a program that has cleared it is not waited for.
-        if !os::environment_is_there() && UNDECIDED.fetch_add(1, Ordering::Relaxed) < PATIENCE {
-            return;
-        }
+    // Relaxed, here and below: what was decided is in the magazines' limit.
+    if IS_DECIDED.load(Ordering::Relaxed) {
+        return;
+    }
+    // The dynamic linker may allocate before there is an environment; a program that has cleared it is not waited for.
+    if !os::environment_is_there() && UNDECIDED.fetch_add(1, Ordering::Relaxed) < PATIENCE {
+        return;
+    }
+    // One thread does it, and not within itself: getauxval(3) may be a function of the program's that allocates. Whoever comes
+    // meanwhile goes to the core; a child that is forked away meanwhile has no magazines.
+    if !IS_DECIDED.swap(true, Ordering::Relaxed) {
+        options::read();
         begin();
-        IS_DECIDED.store(true, Ordering::Relaxed);
     }
 }
 
 fn begin() -> Option<()> {
-    if options::switch(c"LFALLOC_MAGAZINES") == Some(false) {
+    if options::MAGAZINES.get() == 0 {
         return None;
     }
     let area = os::sequence_area()?;
     let processors = os::possible_processors();
     let bytes = (processors as usize) << STRIDE_SHIFT;
     let base = accounting::map(bytes, PAGE_BYTES, Purpose::Metadata)?;
-    // Relaxed: published by the limit. Failure: another thread was faster.
-    if BASE.compare_exchange(0, base, Ordering::Relaxed, Ordering::Relaxed).is_err() {
-        // SAFETY: mapped above, known to nobody.
-        unsafe { accounting::unmap(base, bytes, Purpose::Metadata) };
-        return None;
-    }
+    // Relaxed: published by the limit.
+    BASE.store(base, Ordering::Relaxed);
     for key in Key::all() {
         let row = row(key.class());
         let capacity = if key == Key::NONE { 0 } else { row.capacity };
