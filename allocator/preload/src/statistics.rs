@@ -14,8 +14,9 @@ use crate::tuning;
 
 const NAME: &CStr = c"LFALLOC_STATS";
 const STANDARD_ERROR: c_int = 2;
-/// Programs count on the low numbers: a file that they open gets the lowest that is free.
-const LEAST_KEPT: c_int = 200;
+/// The least number to keep it under: programs count on the low ones, since a file that they open gets the lowest that is free.
+/// The second is for those that may not have so many.
+const LEAST_KEPT: [c_int; 2] = [200, 20];
 
 // All orderings are Relaxed: set before there are threads.
 
@@ -32,9 +33,12 @@ pub(crate) fn begin() {
         None | Some(b"" | b"0") => {}
         Some(b"1") => {
             if let Some(file) = file_at(STANDARD_ERROR) {
-                // SAFETY: changes no memory (fcntl(2)); -1 without a number for it, and then the program's has to do.
-                let kept =
-                    unsafe { libc::fcntl(STANDARD_ERROR, libc::F_DUPFD_CLOEXEC, LEAST_KEPT) };
+                // SAFETY: changes no memory (fcntl(2)); -1 without a number for it.
+                let keep = |least: c_int| unsafe {
+                    libc::fcntl(STANDARD_ERROR, libc::F_DUPFD_CLOEXEC, least)
+                };
+                // Without any the program's has to do.
+                let kept = LEAST_KEPT.into_iter().map(keep).find(|kept| *kept >= 0).unwrap_or(-1);
                 KEPT.store(kept, Ordering::Relaxed);
                 for (word, value) in FILE.iter().zip(file) {
                     word.store(value, Ordering::Relaxed);

@@ -7,7 +7,7 @@ mod common;
 
 use std::fs;
 
-use common::{Optimisation, Program};
+use common::{Optimisation, Program, Run, library};
 
 fn program() -> Program {
     Program::compile_with("environment.c", Optimisation::Literal, &["-rdynamic"])
@@ -45,6 +45,15 @@ fn statistics_of_a_program_that_closes_standard_error() {
         let outcome = run.outcome().succeeded();
         assert!(outcome.stderr.starts_with("lfalloc "), "{case}: {:?}", outcome.stderr);
     }
+    // It may have few descriptors.
+    let run = Run::new("sh").args([
+        "-c".as_ref(),
+        "ulimit -n 50; exec \"$0\" closed".as_ref(),
+        program.path(),
+    ]);
+    let run = run.env("LD_PRELOAD", library()).env("LFALLOC_STATS", "1");
+    let outcome = run.outcome().succeeded();
+    assert!(outcome.stderr.starts_with("lfalloc "), "{:?}", outcome.stderr);
 }
 
 /// What the program has opened under the descriptors that were standard error is its own.
