@@ -133,6 +133,8 @@ impl Seeker {
                     return Look::Found(Box::new(connection));
                 }
                 Ok(_) => {}
+                // It ends, or becomes another program: whoever started it is told what became of it.
+                Err(ConnectError::Closed) => {}
                 Err(error) if is_absent(&error) => {}
                 Err(error) => {
                     let subject = target::subject(launch.pid, &launch.name);

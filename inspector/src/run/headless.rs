@@ -206,8 +206,9 @@ impl Seen {
         };
         writeln!(
             report,
-            "; {} states seen, the last {} before its end",
+            "; {} {} seen, the last {} before its end",
             format::thousands(self.states),
+            if self.states == 1 { "state" } else { "states" },
             format::duration(nanoseconds(told.at))
         )?;
         writeln!(
@@ -284,17 +285,29 @@ mod tests {
         assert!(report.ends_with(&format!("no state was seen: {waiting}\n")), "{report}");
     }
 
-    #[test]
-    fn peaks_and_the_last_state_are_told() {
+    fn seen_states(states: u64) -> Seen {
         let mut source = SyntheticSource::new(Synthetic {
             superblocks: 100,
             operations: 1_000,
             ..Synthetic::default()
         });
         let mut seen = Seen::default();
-        while seen.states < 20 {
+        while seen.states < states {
             assert!(seen.take(source.poll(Duration::ZERO)));
         }
+        seen
+    }
+
+    #[test]
+    fn one_state_is_no_states() {
+        let (program, end) = ended(&["true"]);
+        let report = seen_states(1).report(&program, end, true);
+        assert!(report.contains("; 1 state seen, the last "), "{report}");
+    }
+
+    #[test]
+    fn peaks_and_the_last_state_are_told() {
+        let seen = seen_states(20);
         let (program, end) = ended(&["true"]);
         let report = seen.report(&program, end, true);
         let lines: Vec<_> = report.lines().collect();
