@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use lfalloc_bench::workload::MOST_THREADS;
 
+use crate::compare::preload;
 use crate::{busy, compare, watched};
 
 /// What is printed for `--help`, and after a mistake.
@@ -14,6 +15,8 @@ pub(crate) const USAGE: &str = "usage: lfalloc-bench COMMAND
                                    lfalloc against other allocators in programs of their own, N rounds (5);
                                    only the workloads whose name contains TEXT; --threads: how they scale;
                                    --programs: not built, but taken from there; --quick: a try of half a minute
+  compare-preload [--only TEXT] [--rounds N] [--libraries A,B] [--json FILE] [--quick]
+                                   liblfalloc.so (of LFALLOC_SO, or built) against other preloaded mallocs, in C programs
   core [--rounds N] [--only TEXT]  lfalloc against the system's allocator, N rounds each (41);
                                    only the workloads whose name contains TEXT
   snapshot [--superblocks N]       a census, and a state over the socket, with N superblocks (100000)
@@ -33,6 +36,8 @@ pub(crate) enum Command {
     Help,
     /// lfalloc against other allocators, in programs of their own.
     Compare(compare::Options),
+    /// lfalloc against other allocators, preloaded to C programs.
+    ComparePreload(preload::Options),
     /// lfalloc against the system's allocator, in this program.
     Core {
         /// Measurements of each pair of workload and allocator.
@@ -66,6 +71,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
     };
     let mut command = match name.to_str() {
         Some("compare") => Command::Compare(compare::Options::new()),
+        Some("compare-preload") => Command::ComparePreload(preload::Options::new()),
         Some("core") => Command::Core { rounds: 41, only: String::new() },
         Some("snapshot") => Command::Snapshot { superblocks: 100_000 },
         Some("attach") => Command::Attach { lfinspect: None },
@@ -113,6 +119,9 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
                 "--quick" => options.make_quick(),
                 _ => return Err(format!("compare has no option {option}")),
             },
+            (Command::ComparePreload(options), option) => {
+                compare_preload(options, option, value)?;
+            }
             (Command::Core { rounds, .. }, "--rounds") => {
                 *rounds = number(&option, &value()?, 1_000)?;
             }
@@ -150,6 +159,26 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
         return Err("watched needs --lfinspect PATH: the viewer".to_owned());
     }
     Ok(command)
+}
+
+/// One option of `compare-preload`.
+fn compare_preload(
+    options: &mut preload::Options,
+    option: &str,
+    mut value: impl FnMut() -> Result<OsString, String>,
+) -> Result<(), String> {
+    match option {
+        "--only" => options.only = value()?.to_string_lossy().into_owned(),
+        "--rounds" => options.rounds = number(option, &value()?, 1_000)?,
+        "--libraries" => {
+            let names = value()?.to_string_lossy().into_owned();
+            options.libraries = names.split(',').map(str::to_owned).collect();
+        }
+        "--json" => options.json = Some(value()?.into()),
+        "--quick" => options.make_quick(),
+        _ => return Err(format!("compare-preload has no option {option}")),
+    }
+    Ok(())
 }
 
 fn number(option: &str, value: &OsString, most: usize) -> Result<usize, String> {
@@ -192,6 +221,13 @@ mod tests {
             panic!("compare --quick");
         };
         assert_eq!((options.rounds, options.milliseconds), (3, 60));
+        let Ok(Command::ComparePreload(options)) =
+            parsed("compare-preload --quick --only pair --libraries glibc,lfalloc --json a")
+        else {
+            panic!("compare-preload");
+        };
+        assert_eq!((options.rounds, options.milliseconds, options.only.as_str()), (2, 60, "pair"));
+        assert_eq!((options.libraries.len(), options.json), (2, Some("a".into())));
         assert_eq!(parsed("snapshot"), Ok(Command::Snapshot { superblocks: 100_000 }));
         assert_eq!(
             parsed("attach --lfinspect /x"),
@@ -216,6 +252,7 @@ mod tests {
             "core --rounds 0",
             "core --superblocks 1",
             "compare --seconds 1",
+            "compare-preload --threads 2",
             "compare --json",
             "compare --threads 2,",
             "compare --threads 0",

@@ -3,6 +3,7 @@
 //! | command | measures |
 //! |---|---|
 //! | `compare` | lfalloc against other allocators, each in programs of its own: time, latency, memory |
+//! | `compare-preload` | liblfalloc.so against other libraries with a malloc, preloaded to C programs |
 //! | `core [--rounds N] [--only TEXT]` | lfalloc against the system's allocator, nanoseconds per operation |
 //! | `snapshot [--superblocks N]` | a census, and a whole state over the socket, with N superblocks (100,000) |
 //! | `attach [--lfinspect PATH]` | from connecting to the first whole state of a small program |
@@ -11,6 +12,7 @@
 //!
 //! ```text
 //! cargo run --release -p lfalloc-bench -- compare --json results.json --svg results.svg
+//! cargo run --release -p lfalloc-bench -- compare-preload
 //! cargo run --release -p lfalloc-bench -- core
 //! cargo run --release -p lfalloc-bench -- snapshot
 //! cargo run --release -p lfalloc-bench -- attach --lfinspect target/release/lfinspect
@@ -91,6 +93,7 @@ fn run(command: &Command) -> Result<(), Box<dyn Error>> {
             Ok(())
         }
         Command::Compare(options) => compare::run(options),
+        Command::ComparePreload(options) => compare::preload::run(options),
         Command::Core { rounds, only } => comparison::run(*rounds, only),
         Command::Snapshot { superblocks } => snapshot::run(*superblocks),
         Command::Attach { lfinspect } => attach::run(lfinspect.as_deref()),

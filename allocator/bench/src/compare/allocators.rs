@@ -73,7 +73,7 @@ impl Allocator {
         if !output.status.success() {
             return Err(last_lines(&String::from_utf8_lossy(&output.stderr)));
         }
-        executable(&String::from_utf8_lossy(&output.stdout), self.program)
+        built(&String::from_utf8_lossy(&output.stdout), self.program)
             .ok_or_else(|| "cargo does not tell where the program is".to_owned())
     }
 
@@ -87,7 +87,7 @@ impl Allocator {
     /// Its crate, or the C library, with the version that is used.
     pub(crate) fn version(&self) -> String {
         let Some(package) = self.package else {
-            return first_line("getconf", "GNU_LIBC_VERSION");
+            return first_line("getconf", &["GNU_LIBC_VERSION"]);
         };
         let lock = std::fs::read_to_string(peers().join("Cargo.lock")).unwrap_or_default();
         format!("{package} {}", locked_version(&lock, package).unwrap_or_default())
@@ -102,16 +102,21 @@ fn locked_version(lock: &str, package: &str) -> Option<String> {
     Some(version.trim_end_matches('"').to_owned())
 }
 
-/// Where cargo's messages, one a line, say that a program lies.
-fn executable(messages: &str, program: &str) -> Option<PathBuf> {
+/// Where cargo's messages, one a line, say that a program, or the library of a package that has but one, lies.
+pub(super) fn built(messages: &str, target: &str) -> Option<PathBuf> {
     messages.lines().find_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
-        let is_program = message["target"]["name"] == program;
-        message["executable"].as_str().filter(|_| is_program).map(PathBuf::from)
+        if message["target"]["name"] != target {
+            return None;
+        }
+        let file = |name: &Value| name.as_str().map(PathBuf::from);
+        let is_library = |path: &PathBuf| path.extension().is_some_and(|end| end == "so");
+        file(&message["executable"]).or_else(|| file(&message["filenames"][0]).filter(is_library))
     })
 }
 
-fn last_lines(text: &str) -> String {
+/// The end of what a command said.
+pub(super) fn last_lines(text: &str) -> String {
     let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(3)..].join(" / ")
 }
@@ -140,9 +145,12 @@ mod tests {
         let messages = r#"{"reason":"compiler-artifact","target":{"name":"lfalloc"},"executable":null}
 not JSON
 {"reason":"compiler-artifact","target":{"name":"lfalloc"},"executable":"/there/lfalloc"}
+{"reason":"compiler-artifact","target":{"name":"a"},"filenames":["/there/liba.rlib"],"executable":null}
+{"reason":"compiler-artifact","target":{"name":"a"},"filenames":["/there/liba.so"],"executable":null}
 {"reason":"build-finished","success":true}"#;
-        assert_eq!(executable(messages, "lfalloc"), Some("/there/lfalloc".into()));
-        assert_eq!(executable(messages, "glibc"), None);
+        assert_eq!(built(messages, "lfalloc"), Some("/there/lfalloc".into()));
+        assert_eq!(built(messages, "a"), Some("/there/liba.so".into()));
+        assert_eq!(built(messages, "glibc"), None);
         assert_eq!(last_lines("one\n\n two\n"), "one / two");
         let lock = "[[package]]\nname = \"b\"\nversion = \"1.2\"\n";
         assert_eq!(

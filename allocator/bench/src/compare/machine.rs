@@ -31,16 +31,16 @@ impl Machine {
                 .unwrap_or_default()
                 .trim()
                 .to_owned(),
-            rustc: first_line("rustc", "--version"),
-            cc: first_line("c++", "--version"),
+            rustc: first_line("rustc", &["--version"]),
+            cc: first_line("c++", &["--version"]),
             load: load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0),
         }
     }
 }
 
 /// The first line that a command prints; nothing if it does not run.
-pub(super) fn first_line(command: &str, argument: &str) -> String {
-    let output = Command::new(command).arg(argument).output();
+pub(super) fn first_line(command: &str, arguments: &[&str]) -> String {
+    let output = Command::new(command).args(arguments).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     text.unwrap_or_default().lines().next().unwrap_or_default().to_owned()
 }

@@ -6,18 +6,25 @@
 //! | `machine` | what it was measured on |
 //! | `runs` | one process, and all of them in turn |
 //! | `results` | what came of it, and how the allocators compare |
-//! | `page` | the results as tables |
+//! | `page`, `table` | the results as tables |
 //! | `chart` | the results as a picture |
+//! | `preload` | the same for C programs: `compare-preload` |
+//! | `libraries` | who is compared there, and how the program is built |
+//! | `through_c` | its results as a section of the page |
 //!
 //! Every measurement is a process, so that no allocator sees memory that another one, or another workload, has left. The
 //! allocators take turns within every round, in an order that rotates: whatever else the machine does strikes all.
 
 pub(crate) mod allocators;
 mod chart;
+mod libraries;
 mod machine;
 mod page;
+pub(crate) mod preload;
 mod results;
 mod runs;
+mod table;
+mod through_c;
 
 use std::error::Error;
 use std::fs;
@@ -27,7 +34,8 @@ use lfalloc_bench::workload;
 
 use allocators::{ALLOCATORS, Allocator};
 use machine::Machine;
-use results::Results;
+use results::{Contender, Results};
+use runs::Contestant;
 
 /// What is compared, how long, and where the results go.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,9 +118,26 @@ pub(crate) fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     if programs.is_empty() {
         return Err("no allocator has a program: nothing can be measured".into());
     }
-    let mut results = Results::new(machine, &programs, options);
+    let contender = |(allocator, _): &(&Allocator, PathBuf)| Contender {
+        name: allocator.name.to_owned(),
+        version: allocator.version(),
+        is_peer: allocator.is_peer,
+    };
+    let contenders = programs.iter().map(contender).collect();
+    let contestant = |(allocator, program): (&Allocator, PathBuf)| Contestant {
+        name: allocator.name.to_owned(),
+        program,
+        last: files.clone().into(),
+        environment: allocator
+            .environment
+            .iter()
+            .map(|(name, value)| (*name, value.into()))
+            .collect(),
+    };
+    let contestants: Vec<_> = programs.into_iter().map(contestant).collect();
+    let mut results = Results::new(machine, contenders, options.rounds, options.milliseconds);
     results.failures = failures;
-    runs::measure(&programs, &workloads, &files, &mut results)?;
+    runs::measure(&contestants, &workloads, &mut results)?;
     print!("{}", page::page(&results));
     if let Some(path) = &options.json {
         write(path, &results.to_json()?)?;

@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 
 use super::results::{Results, Row};
-
-const MIB: f64 = (1 << 20) as f64;
+use super::table::{NOTHING, Table, mib, time};
 
 /// Everything: what was measured on, times, latencies, memory, and what failed.
 pub(crate) fn page(results: &Results) -> String {
@@ -77,14 +76,7 @@ fn head(results: &Results) -> String {
 fn times(results: &Results) -> Table {
     let mut table = Table::new(results, &["best peer", "ratio"]);
     for row in &results.rows {
-        let cells = (0..results.contenders.len()).map(|column| {
-            let ns = row.ns(column);
-            match ns.len() {
-                0 => NOTHING.to_owned(),
-                1 => figure(ns.median()),
-                _ => format!("{} ±{:.0}", figure(ns.median()), ns.spread() * 100.0),
-            }
-        });
+        let cells = (0..results.contenders.len()).map(|column| time(&row.ns(column)));
         let mut cells: Vec<_> = cells.collect();
         let lfalloc = results.contenders.iter().position(|contender| !contender.is_peer);
         match lfalloc.and_then(|lfalloc| results.standing(row, lfalloc)) {
@@ -163,67 +155,6 @@ fn held(results: &Results) -> Table {
         }
     }
     table
-}
-
-const NOTHING: &str = "–";
-
-fn mib(bytes: Option<f64>) -> String {
-    bytes.map_or_else(|| NOTHING.to_owned(), |bytes| format!("{:.1}", bytes / MIB))
-}
-
-/// Three digits that count.
-fn figure(ns: f64) -> String {
-    if ns < 99.95 { format!("{ns:.1}") } else { format!("{ns:.0}") }
-}
-
-/// The first row is the head; the first column's words stand left, the others right.
-struct Table {
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    /// A column for each contender, and some more.
-    fn new(results: &Results, more: &[&str]) -> Self {
-        let names = results.contenders.iter().map(|contender| contender.name.as_str());
-        Self::with(["workload"].into_iter().chain(names).chain(more.iter().copied()))
-    }
-
-    fn with<'a>(head: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { rows: vec![head.into_iter().map(str::to_owned).collect()] }
-    }
-
-    fn push(&mut self, name: &str, cells: Vec<String>) {
-        self.rows.push([vec![name.to_owned()], cells].concat());
-    }
-
-    fn text(&self) -> String {
-        let width = |column: usize| {
-            let cells = self.rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        };
-        let widths: Vec<_> = (0..self.rows[0].len()).map(width).collect();
-        let mut text = String::new();
-        for (number, row) in self.rows.iter().enumerate() {
-            for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
-                let _ = match column {
-                    0 => write!(text, "| {cell:<width$} |"),
-                    _ => write!(text, " {cell:>width$} |"),
-                };
-            }
-            text.push('\n');
-            if number == 0 {
-                for (column, width) in widths.iter().enumerate() {
-                    let rule = "-".repeat(*width);
-                    let _ = match column {
-                        0 => write!(text, "|-{rule}-|"),
-                        _ => write!(text, "-{rule}:|"),
-                    };
-                }
-                text.push('\n');
-            }
-        }
-        text
-    }
 }
 
 #[cfg(test)]

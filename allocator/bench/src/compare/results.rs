@@ -1,14 +1,10 @@
 //! What was measured, and how the allocators compare.
 
-use std::path::PathBuf;
-
 use serde::Serialize;
 
 use lfalloc_bench::measured::{Latency, Measured};
 use lfalloc_bench::statistics::Samples;
 
-use super::Options;
-use super::allocators::Allocator;
 use super::machine::Machine;
 
 /// All of a comparison.
@@ -70,20 +66,16 @@ impl Results {
     /// Nothing yet.
     pub(crate) fn new(
         machine: Machine,
-        programs: &[(&Allocator, PathBuf)],
-        options: &Options,
+        contenders: Vec<Contender>,
+        rounds: usize,
+        milliseconds: u64,
     ) -> Self {
-        let contender = |(allocator, _): &(&Allocator, PathBuf)| Contender {
-            name: allocator.name.to_owned(),
-            version: allocator.version(),
-            is_peer: allocator.is_peer,
-        };
         Self {
             machine,
             command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
-            rounds: options.rounds,
-            milliseconds: options.milliseconds,
-            contenders: programs.iter().map(contender).collect(),
+            rounds,
+            milliseconds,
+            contenders,
             rows: Vec::new(),
             failures: Vec::new(),
         }

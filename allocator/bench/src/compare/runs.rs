@@ -1,47 +1,58 @@
 //! The measurements: a process each, in turn.
 
+use std::ffi::OsString;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lfalloc_bench::measured::Measured;
 
-use super::allocators::Allocator;
 use super::results::{Results, Row};
 
 /// A process that takes longer hangs.
 const LONGEST: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// Measures every workload with every program, and adds a row for each to the results; tells on standard error how far it is.
+/// What runs for one of the columns.
+#[derive(Clone, Debug)]
+pub(super) struct Contestant {
+    /// As in the tables.
+    pub(super) name: String,
+    /// Its arguments are a workload's name, milliseconds, and the last one.
+    pub(super) program: PathBuf,
+    pub(super) last: OsString,
+    /// What is set in the environment of its processes.
+    pub(super) environment: Vec<(&'static str, OsString)>,
+}
+
+/// Measures every workload with every contestant, and adds a row for each to the results; tells on standard error how far it is.
 ///
 /// # Errors
-/// When no program has measured anything.
+/// When none has measured anything.
 pub(crate) fn measure(
-    programs: &[(&Allocator, PathBuf)],
+    contestants: &[Contestant],
     workloads: &[&str],
-    files: &Path,
     results: &mut Results,
 ) -> Result<(), String> {
     let start = Instant::now();
     for (number, workload) in workloads.iter().enumerate() {
-        let mut cells: Vec<Vec<Measured>> = vec![Vec::new(); programs.len()];
-        let mut has_failed = vec![false; programs.len()];
+        let mut cells: Vec<Vec<Measured>> = vec![Vec::new(); contestants.len()];
+        let mut has_failed = vec![false; contestants.len()];
         for round in 0..results.rounds {
-            for place in 0..programs.len() {
-                let column = (place + round) % programs.len();
+            for place in 0..contestants.len() {
+                let column = (place + round) % contestants.len();
                 if has_failed[column] {
                     continue;
                 }
-                let (allocator, program) = &programs[column];
-                match process(allocator, program, workload, results.milliseconds, files) {
+                match process(&contestants[column], workload, results.milliseconds) {
                     Ok(measured) => cells[column].push(measured),
                     Err(message) => {
                         // Rounds are compared one by one: half of a column would be compared with the wrong ones.
                         has_failed[column] = true;
                         cells[column].clear();
-                        let failure = format!("{}, {workload}: {message}", allocator.name);
+                        let failure =
+                            format!("{}, {workload}: {message}", contestants[column].name);
                         eprintln!("{failure}");
                         results.failures.push(failure);
                     }
@@ -49,11 +60,11 @@ pub(crate) fn measure(
             }
         }
         let row = Row { workload: (*workload).to_owned(), cells };
-        let told: Vec<_> = programs
+        let told: Vec<_> = contestants
             .iter()
             .enumerate()
-            .map(|(column, (allocator, _))| {
-                format!("{} {:.1}", allocator.name, row.ns(column).median())
+            .map(|(column, contestant)| {
+                format!("{} {:.1}", contestant.name, row.ns(column).median())
             })
             .collect();
         eprintln!(
@@ -70,17 +81,12 @@ pub(crate) fn measure(
 }
 
 /// Runs one process and reads what it says.
-fn process(
-    allocator: &Allocator,
-    program: &Path,
-    workload: &str,
-    milliseconds: u64,
-    files: &Path,
-) -> Result<Measured, String> {
+fn process(contestant: &Contestant, workload: &str, milliseconds: u64) -> Result<Measured, String> {
+    let Contestant { program, last, environment, .. } = contestant;
     let mut child = Command::new(program)
         .args([workload, &milliseconds.to_string()])
-        .arg(files)
-        .envs(allocator.environment.iter().copied())
+        .arg(last)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -116,15 +122,19 @@ fn process(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::allocators::ALLOCATORS;
 
     fn said(script: &str) -> Result<Measured, String> {
         let folder = std::env::temp_dir().join(format!("lfalloc-bench-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let program = folder.join("program");
         std::fs::write(&program, script).unwrap();
-        let measured =
-            process(&ALLOCATORS[0], Path::new("/bin/sh"), program.to_str().unwrap(), 1, &folder);
+        let contestant = Contestant {
+            name: "sh".to_owned(),
+            program: "/bin/sh".into(),
+            last: folder.clone().into(),
+            environment: vec![("WORD", "memory".into())],
+        };
+        let measured = process(&contestant, program.to_str().unwrap(), 1);
         std::fs::remove_dir_all(&folder).unwrap();
         measured
     }
@@ -139,7 +149,7 @@ mod tests {
         let measured = said(&format!("echo '{line}'")).unwrap();
         assert_eq!((measured.operations, measured.memory.peak), (9, 2));
         assert!(said("echo text").unwrap_err().contains("said \"text"));
-        assert!(said("echo no memory >&2; exit 3").unwrap_err().contains("no memory"));
+        assert!(said("echo no $WORD >&2; exit 3").unwrap_err().contains("no memory"));
         assert!(said("kill -9 $$").unwrap_err().contains("signal"));
     }
 }
