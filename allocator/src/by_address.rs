@@ -8,10 +8,11 @@ use core::ptr::NonNull;
 
 use crate::LfAlloc;
 use crate::front;
-use crate::global_alloc::{allocate, allocate_missed, allocate_other, into_raw, locate};
+use crate::global_alloc::{allocate, allocate_missed, allocate_other, into_raw, locate, unlikely};
 use crate::large;
 use crate::page_map::{Entry, lookup};
-use crate::size_class::{Key, MAX_SMALL_BYTES, class_for, size_class};
+use crate::platform::Class;
+use crate::size_class::{Key, MAX_BLOCK_BYTES, MAX_SMALL_BYTES, SMALLEST_BYTES, size_class};
 
 impl LfAlloc {
     /// A block of at least `size` bytes, aligned to 16; what `failed` returns without memory, or for more than addresses can
@@ -20,32 +21,42 @@ impl LfAlloc {
     #[must_use]
     pub fn allocate_or(&self, size: usize, failed: OnFailure) -> *mut u8 {
         if size > MAX_SMALL_BYTES {
+            unlikely();
             return allocate_other_or(size, failed);
         }
-        let key = Key::of_small(size);
-        match front::pop(key) {
+        match front::pop(Key::of_small(size)) {
             Ok(block) => block.as_ptr(),
             Err(missed) => allocate_missed_or(size, missed as u32, failed),
         }
     }
 
     /// A block of at least `size` bytes at a multiple of `align`, which is a power of two; null without memory.
+    #[inline(always)]
     #[must_use]
-    pub extern "C" fn allocate_aligned(&self, size: usize, align: usize) -> *mut u8 {
-        into_raw(allocate_other(size, align))
+    pub fn allocate_aligned(&self, size: usize, align: usize) -> *mut u8 {
+        if size > MAX_SMALL_BYTES || align > MAX_SMALL_BYTES {
+            unlikely();
+            return allocate_other_aligned(size, align);
+        }
+        match front::pop(Key::of_small(rounded_to(size, align))) {
+            Ok(block) => block.as_ptr(),
+            Err(missed) => allocate_missed_aligned(size, align, missed as u32),
+        }
     }
 
-    /// A block of at least `size` bytes, which are zero, aligned to 16; null without memory.
+    /// A block of at least `size` bytes, which are zero, aligned to 16; what `failed` returns without memory.
+    #[inline(always)]
     #[must_use]
-    pub extern "C" fn allocate_zeroed(&self, size: usize) -> *mut u8 {
-        let Some((block, zeroed)) = allocate(size, 1, true) else {
-            return core::ptr::null_mut();
-        };
-        if !zeroed {
-            // SAFETY: the block holds at least `size` bytes, and is this caller's.
-            unsafe { block.write_bytes(0, size) };
+    pub fn allocate_zeroed_or(&self, size: usize, failed: OnFailure) -> *mut u8 {
+        if size > MAX_SMALL_BYTES {
+            unlikely();
+            return allocate_other_zeroed_or(size, failed);
         }
-        block.as_ptr()
+        match front::pop(Key::of_small(size)) {
+            // SAFETY: a block of at least `size` bytes, which is this caller's.
+            Ok(block) => unsafe { zero(block, size) },
+            Err(missed) => allocate_missed_zeroed_or(size, missed as u32, failed),
+        }
     }
 
     /// Frees a block; null is ignored (\[0046\] line 1). Ends the program with a message if it is no block.
@@ -97,27 +108,25 @@ impl LfAlloc {
         failed: OnFailure,
         foreign: OnForeign,
     ) -> *mut u8 {
-        let usable = match lookup(block.addr()) {
+        let (held, usable) = match lookup(block.addr()) {
             Entry::Superblock(id) => {
                 let (class, _) = locate(id, block.addr());
-                if class_for(size, 1) == Some(class) {
-                    return block;
-                }
                 let usable = size_class(class).block_bytes as usize;
-                // Its alignment may have been asked for, so that its class is not the smallest that holds so much.
-                if size <= usable && size > usable / 2 {
+                // Half of it is less than the next smaller class has, but for the smallest. (Its alignment may have been asked for,
+                // so that its class is not the smallest that holds so much.)
+                if size <= usable && (size > usable / 2 || usable == SMALLEST_BYTES) {
                     return block;
                 }
-                usable
+                (Held::Small(class), usable)
             }
             Entry::Large(id) if large::begins_at(id, block.addr()) => {
                 let usable = large::usable_bytes(id);
-                if class_for(size, 1).is_none()
+                if size > MAX_BLOCK_BYTES
                     && let Some(moved) = large::resize(id, usable, size)
                 {
                     return moved.as_ptr();
                 }
-                usable
+                (Held::Large(id), usable)
             }
             entry => {
                 refuse(entry, block, foreign);
@@ -131,8 +140,14 @@ impl LfAlloc {
         }
         // SAFETY: both hold that many bytes, and the new block is nobody else's.
         unsafe { block.copy_to_nonoverlapping(moved, usable.min(size)) };
-        // SAFETY: the caller's; the block is given up now.
-        unsafe { self.free(block) };
+        match held {
+            Held::Small(class) => {
+                // SAFETY: a block does not lie at address zero.
+                let block = unsafe { NonNull::new_unchecked(block) };
+                front::free(Key::of_class(class), block);
+            }
+            Held::Large(id) => large::free(id),
+        }
         moved
     }
 
@@ -148,6 +163,97 @@ impl LfAlloc {
             _ => 0,
         }
     }
+}
+
+/// What a caller holds.
+enum Held {
+    Small(Class),
+    Large(u32),
+}
+
+/// A request for so many bytes leads to a class whose blocks have that alignment, a power of two, and is no larger than it has to
+/// be (`size_class`): neither exceeds [`MAX_SMALL_BYTES`], nor does the result.
+#[inline(always)]
+const fn rounded_to(size: usize, align: usize) -> usize {
+    // No block of no bytes: that would have any alignment.
+    let size = if size == 0 { 1 } else { size };
+    (size + (align - 1)) & !(align - 1)
+}
+
+/// Up to so many bytes it is faster to write zeros here than to call somebody who does.
+const ZEROED_HERE_BYTES: usize = 128;
+/// All blocks are whole units of so many.
+const UNIT_BYTES: usize = SMALLEST_BYTES;
+
+/// Makes a block's first bytes zero.
+///
+/// # Safety
+/// The block is one of at least `size` bytes, at most [`MAX_SMALL_BYTES`], and the caller's.
+#[inline(always)]
+unsafe fn zero(block: NonNull<u8>, size: usize) -> *mut u8 {
+    let block = block.as_ptr();
+    if size > ZEROED_HERE_BYTES {
+        // SAFETY: the caller's.
+        unsafe { block.write_bytes(0, size) };
+        return block;
+    }
+    // Blocks are whole units of 16 bytes, at least one. From both ends, so that their number decides as little as can be; what lies
+    // in the middle is written twice.
+    let last = size.saturating_sub(1) / UNIT_BYTES;
+    let clear = |unit: usize| {
+        let unit = block.wrapping_add(unit * UNIT_BYTES).cast::<[u8; UNIT_BYTES]>();
+        // SAFETY: the caller's: units up to the last one.
+        unsafe { unit.write([0; UNIT_BYTES]) };
+    };
+    clear(0);
+    clear(last);
+    if last > 1 {
+        clear(1);
+        clear(last - 1);
+        if last > 3 {
+            clear(2);
+            clear(3);
+            clear(last - 2);
+            clear(last - 3);
+        }
+    }
+    block
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn allocate_missed_zeroed_or(size: usize, missed: u32, failed: OnFailure) -> *mut u8 {
+    let missed = front::Refused::from_number(missed);
+    or_zeroed(front::allocate(Key::of_small(size).class(), size as u32, missed), size, failed)
+}
+
+#[inline(never)]
+extern "C" fn allocate_other_zeroed_or(size: usize, failed: OnFailure) -> *mut u8 {
+    or_zeroed(allocate(size, 1, true), size, failed)
+}
+
+fn or_zeroed(found: Option<(NonNull<u8>, bool)>, size: usize, failed: OnFailure) -> *mut u8 {
+    let Some((block, zeroed)) = found else {
+        return failed();
+    };
+    if !zeroed {
+        // SAFETY: the block holds at least `size` bytes, and is this caller's.
+        unsafe { block.write_bytes(0, size) };
+    }
+    block.as_ptr()
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn allocate_missed_aligned(size: usize, align: usize, missed: u32) -> *mut u8 {
+    let missed = front::Refused::from_number(missed);
+    let key = Key::of_small(rounded_to(size, align));
+    into_raw(front::allocate(key.class(), size as u32, missed).map(|found| found.0))
+}
+
+#[inline(never)]
+extern "C" fn allocate_other_aligned(size: usize, align: usize) -> *mut u8 {
+    into_raw(allocate_other(size, align))
 }
 
 #[cold]

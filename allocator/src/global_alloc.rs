@@ -212,7 +212,7 @@ fn is_other(size: usize, align: usize) -> bool {
 /// Tells the compiler that this is rarely reached.
 #[cold]
 #[inline(always)]
-fn unlikely() {}
+pub(crate) fn unlikely() {}
 
 /// A block of at least `size` bytes at a multiple of `align`, and whether its bytes are known to be zero; `zeroed`: they
 /// had better be.

@@ -19,6 +19,8 @@ const FINE_CLASSES: usize = 16;
 const COARSE_CLASSES: usize = 9 * 4;
 /// Number of geometries.
 pub(crate) const GEOMETRY_COUNT: usize = 2;
+/// Smallest block.
+pub(crate) const SMALLEST_BYTES: usize = 16;
 /// Largest regular block; anything above is a large block.
 pub(crate) const MAX_BLOCK_BYTES: usize = 128 << 10;
 /// Granule of the page map, and alignment of superblocks and large blocks.
@@ -237,15 +239,12 @@ pub(crate) fn class_for(size: usize, align: usize) -> Option<Class> {
     if align <= 16 { class_of(size) } else { class_for_aligned(size, align) }
 }
 
-#[cold]
 fn class_for_aligned(size: usize, align: usize) -> Option<Class> {
-    if align > GRANULE_BYTES {
+    if align > GRANULE_BYTES || size > MAX_BLOCK_BYTES {
         return None;
     }
-    let first = class_of(size.max(align))?;
-    (usize::from(first.0)..CLASS_COUNT)
-        .find(|&class| (CLASSES[class].block_bytes as usize).is_multiple_of(align))
-        .map(|class| Class(class as u16))
+    // The class of the next multiple has blocks of just that, or is so far up that its blocks are of multiples of twice as much.
+    class_of((size.max(1) + (align - 1)) & !(align - 1))
 }
 
 #[cfg(test)]
@@ -296,6 +295,24 @@ mod tests {
         for class in &CLASSES {
             for offset in 0..class.superblock_bytes() {
                 assert_eq!(class.index_at(offset) as usize, offset / class.block_bytes as usize);
+            }
+        }
+    }
+
+    /// Aim: an aligned request gets the smallest class whose blocks are so large and so aligned. Method: a search, for all powers of
+    /// two and all sizes up to 32 KiB, and some above.
+    #[test]
+    fn aligned_classes_are_the_smallest() {
+        for align in (5..=16).map(|shift| 1usize << shift) {
+            for size in
+                (0..=MAX_SMALL_BYTES).chain((MAX_SMALL_BYTES..=MAX_BLOCK_BYTES + 1).step_by(61))
+            {
+                let fits = |class: &SizeClass| {
+                    let bytes = class.block_bytes as usize;
+                    bytes >= size && bytes.is_multiple_of(align)
+                };
+                let wanted = CLASSES.iter().position(fits).map(|class| Class(class as u16));
+                assert_eq!(class_for(size, align), wanted, "size {size} align {align}");
             }
         }
     }

@@ -172,3 +172,60 @@ fn batches() {
         unsafe { ALLOCATOR.free_batch(&all) };
     }
 }
+
+extern "C" fn no_memory() -> *mut u8 {
+    panic!("no memory");
+}
+
+extern "C" fn foreign(block: *mut u8) {
+    panic!("{block:?} is foreign");
+}
+
+/// Aim: bytes that are to be zero are, whatever was there. Method: every size to some beyond those that are written to apart, in
+/// blocks that were filled.
+#[test]
+fn zeroed_blocks_are_zero() {
+    for size in (0..=600).chain([4096, 32 << 10, (32 << 10) + 1, 128 << 10, (128 << 10) + 1]) {
+        for _ in 0..2 {
+            let block = LfAlloc.allocate_zeroed_or(size, no_memory);
+            // SAFETY: `size` bytes at `block` are ours.
+            let bytes = unsafe { std::slice::from_raw_parts(block, size) };
+            assert!(bytes.iter().all(|byte| *byte == 0), "{size}");
+            // SAFETY: allocated above.
+            let usable = unsafe { LfAlloc.usable_size(block) };
+            // SAFETY: so many bytes at `block` are ours.
+            unsafe { block.write_bytes(0xAA, usable) };
+            // SAFETY: allocated above, and given up.
+            unsafe { LfAlloc.free_or(block, foreign) };
+        }
+    }
+}
+
+/// Aim: an aligned block lies where it should and has a neighbour that it does not reach into. Method: all small sizes and
+/// alignments, two blocks each, whose whole memory is written to.
+#[test]
+fn aligned_blocks_are_aligned() {
+    for align in (0..=17).map(|shift| 1_usize << shift) {
+        for size in (0..300).chain([1000, 4095, 4097, 32 << 10, (32 << 10) + 1]) {
+            let blocks = [0x11_u8, 0x22].map(|pattern| {
+                let block = LfAlloc.allocate_aligned(size, align);
+                assert!(!block.is_null() && block.addr().is_multiple_of(align.max(16)));
+                // SAFETY: allocated above.
+                let usable = unsafe { LfAlloc.usable_size(block) };
+                assert!(usable >= size, "{size} {align}");
+                // SAFETY: so many bytes at `block` are ours.
+                unsafe { block.write_bytes(pattern, usable) };
+                (block, usable, pattern)
+            });
+            for (block, usable, pattern) in blocks {
+                // SAFETY: written above.
+                let bytes = unsafe { std::slice::from_raw_parts(block, usable) };
+                assert!(bytes.iter().all(|byte| *byte == pattern), "{size} {align}");
+            }
+            for (block, ..) in blocks {
+                // SAFETY: allocated above, and given up.
+                unsafe { LfAlloc.free_or(block, foreign) };
+            }
+        }
+    }
+}

@@ -57,7 +57,7 @@ pub extern "C" fn malloc(size: usize) -> *mut c_void {
 #[unsafe(no_mangle)]
 pub extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
     match count.checked_mul(size) {
-        Some(bytes) => or_no_memory(LfAlloc.allocate_zeroed(bytes)),
+        Some(bytes) => LfAlloc.allocate_zeroed_or(bytes, no_memory).cast(),
         None => no_memory().cast(),
     }
 }
