@@ -181,6 +181,33 @@ extern "C" fn foreign(block: *mut u8) {
     panic!("{block:?} is foreign");
 }
 
+/// Aim: a block that grows and is known by its address alone goes on growing in the room that a loose fit gave it: nothing is cut
+/// off, since who grows does not shrink. Method: a large block that is freed, a smaller one in its place, which grows by steps.
+#[test]
+fn growing_keeps_the_room_there_is() {
+    const KIB: usize = 1 << 10;
+    let before = LfAlloc.allocate_or(896 * KIB, no_memory);
+    // SAFETY: allocated above.
+    unsafe { LfAlloc.free_or(before, foreign) };
+    let block = LfAlloc.allocate_or(256 * KIB, no_memory);
+    // SAFETY: allocated above.
+    let room = unsafe { LfAlloc.usable_size(block) };
+    assert!(room >= 896 * KIB, "another block: {room}");
+    for size in [384, 448, 640, 896].map(|kib| kib * KIB) {
+        // SAFETY: it stays allocated.
+        let grown = unsafe { LfAlloc.resize_or(block, size, no_memory, foreign) };
+        // SAFETY: allocated, wherever it is.
+        assert_eq!((grown, unsafe { LfAlloc.usable_size(grown) }), (block, room), "{size}");
+    }
+    // Less than half of what was asked for is given back.
+    // SAFETY: as above.
+    let shrunk = unsafe { LfAlloc.resize_or(block, 256 * KIB, no_memory, foreign) };
+    // SAFETY: allocated, wherever it is.
+    assert!(unsafe { LfAlloc.usable_size(shrunk) } < room);
+    // SAFETY: allocated, and given up.
+    unsafe { LfAlloc.free_or(shrunk, foreign) };
+}
+
 /// Aim: bytes that are to be zero are, whatever was there. Method: every size to some beyond those that are written to apart, in
 /// blocks that were filled.
 #[test]

@@ -10,6 +10,7 @@
 //! for a while: without pages, but with its addresses, so that no mapping has to be made and no page tables for it. What
 //! nobody needed for an interval of [`crate::decay`] goes from warm to cold, and from cold back to the system, by and by.
 
+use core::ops::RangeInclusive;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::list::{self, Links};
@@ -190,6 +191,17 @@ impl Cache {
         self.take(&self.warm, links, bytes, live_bytes)
     }
 
+    /// As [`Cache::take_warm`], but the largest one that fits: for what grows, and will go on growing without a move then.
+    pub(super) fn take_warm_to_grow<L: Links<Word = AtomicU64>>(
+        &self,
+        links: &L,
+        bytes: usize,
+        live_bytes: u64,
+    ) -> Option<u32> {
+        let fits = self.fits(bytes, live_bytes)?.rev();
+        self.take_first(&self.warm, links, bytes, fits)
+    }
+
     /// The same, of one without pages.
     pub(super) fn take_cold<L: Links<Word = AtomicU64>>(
         &self,
@@ -207,6 +219,12 @@ impl Cache {
         bytes: usize,
         live_bytes: u64,
     ) -> Option<u32> {
+        let fits = self.fits(bytes, live_bytes)?;
+        self.take_first(stacks, links, bytes, fits)
+    }
+
+    /// The stacks with blocks for a request of a rounded size, the tightest fit first.
+    fn fits(&self, bytes: usize, live_bytes: u64) -> Option<RangeInclusive<usize>> {
         if bytes > MAX_BYTES {
             return None;
         }
@@ -214,19 +232,23 @@ impl Cache {
         let may_waste = (WASTE_BYTES + live_bytes / 8)
             .saturating_sub(self.wasted.load(Ordering::Relaxed))
             .max(bytes as u64 / 4);
-        for stack in stack_of(bytes)..=stack_of((LOOSEST_FIT * bytes).min(MAX_BYTES)) {
-            let waste = bytes_of(stack) as u64 - bytes as u64;
-            if waste > may_waste {
-                break;
-            }
-            if let Some(id) = stacks.pop(links, stack) {
-                if waste > 0 {
-                    self.wasted.fetch_add(waste, Ordering::Relaxed);
-                }
-                return Some(id);
-            }
+        let most = (LOOSEST_FIT * bytes).min(bytes.saturating_add(may_waste as usize));
+        Some(stack_of(bytes)..=stack_of(most.min(MAX_BYTES)))
+    }
+
+    fn take_first<L: Links<Word = AtomicU64>>(
+        &self,
+        stacks: &Stacks,
+        links: &L,
+        bytes: usize,
+        mut fits: impl Iterator<Item = usize>,
+    ) -> Option<u32> {
+        let (id, stack) = fits.find_map(|stack| Some((stacks.pop(links, stack)?, stack)))?;
+        let waste = bytes_of(stack) as u64 - bytes as u64;
+        if waste > 0 {
+            self.wasted.fetch_add(waste, Ordering::Relaxed);
         }
-        None
+        Some(id)
     }
 
     /// A fit that wasted so many bytes has ended.

@@ -371,16 +371,18 @@ pub(crate) fn resize(id: u32, old_size: usize, size: usize) -> Option<NonNull<u8
     let descriptor = DESCRIPTORS.get(id);
     let old_bytes = descriptor.bytes();
     let new_bytes = rounded(size.checked_add(descriptor.colour())?)?;
-    // Growing into what a loose fit has needs no system call, and shrinking by less than a half is not worth one.
-    if new_bytes <= old_bytes && (size >= old_size || new_bytes > old_bytes / 2) {
-        let asked = descriptor.asked.load(Ordering::Relaxed) as usize;
+    let asked = descriptor.asked.load(Ordering::Relaxed) as usize;
+    // Growing into what a loose fit has needs no system call, and shrinking by less than a half is not worth one. (Who comes from C
+    // knows no old size but that of the whole block: whether it grows only `asked` tells.)
+    let grows = size >= old_size || new_bytes >= asked;
+    if new_bytes <= old_bytes && (grows || new_bytes > old_bytes / 2) {
         if new_bytes > asked {
             CACHE.no_longer_wasted(new_bytes - asked);
             descriptor.asked.store(new_bytes as u64, Ordering::Relaxed);
         }
     } else {
         let _in_hand = InHand::take();
-        if new_bytes >= old_bytes + old_bytes / 2
+        if new_bytes >= old_bytes + old_bytes / 4
             && let Some(moved) = copy_to_kept(id, old_size, size)
         {
             return Some(moved);
@@ -402,7 +404,7 @@ pub(crate) fn resize(id: u32, old_size: usize, size: usize) -> Option<NonNull<u8
 /// Grows by much: a block that is kept anyway has its pages, so that copying is cheaper than new ones behind the old.
 fn copy_to_kept(id: u32, old_size: usize, size: usize) -> Option<NonNull<u8>> {
     let bytes = rounded(size)?;
-    let kept = CACHE.take_warm(&Descriptors, bytes, live_bytes())?;
+    let kept = CACHE.take_warm_to_grow(&Descriptors, bytes, live_bytes())?;
     let request = Request { size, align: 1, bytes };
     let old = DESCRIPTORS.get(id).address.load(Ordering::Relaxed) as usize;
     // The alignment of the old address may have been asked for.
