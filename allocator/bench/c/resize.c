@@ -3,12 +3,13 @@
 
 #include <stdlib.h>
 
-/* So many take turns, so that none always lies last. */
-enum { VECTORS = 4 };
 static struct {
     char *block;
     size_t size;
-} vectors[VECTORS];
+} vectors[64];
+
+/* So many take turns, so that none always lies last. */
+enum { VECTORS = 4 };
 
 /* One of the vectors becomes half as long again; at `first` bytes it begins anew. Every page of what is new is written to. */
 static struct done grow(const struct work *work, uint64_t operations)
@@ -41,14 +42,41 @@ static struct done grow(const struct work *work, uint64_t operations)
     return (struct done){operations, now_ns() - start};
 }
 
+/* One of the blocks becomes `second` bytes longer; at `first` it begins anew. */
+static struct done step(const struct work *work, uint64_t operations)
+{
+    struct random random = seeded(0);
+    uint64_t start = now_ns();
+    for (uint64_t number = 0; number < operations; number++) {
+        uint64_t turn = below(&random, 64);
+        size_t after = vectors[turn].size + work->second;
+        char *block = vectors[turn].block;
+        if (after > work->first) {
+            free(block);
+            block = NULL;
+            after = work->second;
+        }
+        if (block)
+            check(block);
+        block = realloc(block, after);
+        if (!block)
+            fail("no memory");
+        mark(block);
+        vectors[turn].block = block;
+        vectors[turn].size = after;
+    }
+    return (struct done){operations, now_ns() - start};
+}
+
 static void end(const struct work *work)
 {
     (void)work;
-    for (int number = 0; number < VECTORS; number++)
+    for (size_t number = 0; number < sizeof vectors / sizeof *vectors; number++)
         free(vectors[number].block);
 }
 
 const struct work resize_works[] = {
     {"realloc by half to 1 MiB", NULL, grow, end, 1 << 20, 0},
+    {"realloc by 32 B to 4 KiB", NULL, step, end, 4096, 32},
     {0},
 };
