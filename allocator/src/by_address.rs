@@ -10,9 +10,11 @@ use crate::LfAlloc;
 use crate::front;
 use crate::global_alloc::{allocate, allocate_missed, allocate_other, into_raw, locate, unlikely};
 use crate::large;
-use crate::page_map::{Entry, lookup};
+use crate::page_map::{Entry, key_at, lookup};
 use crate::platform::Class;
-use crate::size_class::{Key, MAX_BLOCK_BYTES, MAX_SMALL_BYTES, SMALLEST_BYTES, size_class};
+use crate::size_class::{
+    GRANULE_BYTES, Key, MAX_BLOCK_BYTES, MAX_SMALL_BYTES, SMALLEST_BYTES, size_class,
+};
 
 impl LfAlloc {
     /// A block of at least `size` bytes, aligned to 16; what `failed` returns without memory, or for more than addresses can
@@ -96,59 +98,29 @@ impl LfAlloc {
     }
 
     /// Makes a block hold at least `size` bytes, as `realloc` does: where it is, or elsewhere with its contents. Without memory
-    /// for more what `failed` returns, and then the block is as it was; null, after calling `foreign`, for an address outside of this
+    /// what `failed` returns, and then the block is as it was; null, after calling `foreign`, for an address outside of this
     /// allocator's memory, where nothing was done or read.
     ///
     /// # Safety
     /// As [`LfAlloc::free_or`], but not null; the block is given up unless null is returned.
-    pub unsafe extern "C" fn resize_or(
+    #[inline(always)]
+    pub unsafe fn resize_or(
         &self,
         block: *mut u8,
         size: usize,
         failed: OnFailure,
         foreign: OnForeign,
     ) -> *mut u8 {
-        let (held, usable) = match lookup(block.addr()) {
-            Entry::Superblock(id) => {
-                let (class, _) = locate(id, block.addr());
-                let usable = size_class(class).block_bytes as usize;
-                // Half of it is less than the next smaller class has, but for the smallest. (Its alignment may have been asked for,
-                // so that its class is not the smallest that holds so much.)
-                if size <= usable && (size > usable / 2 || usable == SMALLEST_BYTES) {
-                    return block;
-                }
-                (Held::Small(class), usable)
-            }
-            Entry::Large(id) if large::begins_at(id, block.addr()) => {
-                let usable = large::usable_bytes(id);
-                if size > MAX_BLOCK_BYTES
-                    && let Some(moved) = large::resize(id, usable, size)
-                {
-                    return moved.as_ptr();
-                }
-                (Held::Large(id), usable)
-            }
-            entry => {
-                refuse(entry, block, foreign);
-                return core::ptr::null_mut();
-            }
+        let Some(class) = small_at(block.addr()) else {
+            // SAFETY: the caller's.
+            return unsafe { resize_other(block, size, failed, foreign) };
         };
-        let moved = self.allocate_or(size, nothing);
-        if moved.is_null() {
-            // Nobody expects that there is no memory for less.
-            return if size <= usable { block } else { failed() };
+        if stays(class, size) {
+            return block;
         }
-        // SAFETY: both hold that many bytes, and the new block is nobody else's.
-        unsafe { block.copy_to_nonoverlapping(moved, usable.min(size)) };
-        match held {
-            Held::Small(class) => {
-                // SAFETY: a block does not lie at address zero.
-                let block = unsafe { NonNull::new_unchecked(block) };
-                front::free(Key::of_class(class), block);
-            }
-            Held::Large(id) => large::free(id),
-        }
-        moved
+        let key = Key::of_class(class);
+        // SAFETY: the caller's.
+        unsafe { move_small(block, size, u32::from(key.0), failed) }
     }
 
     /// Bytes that may be used at `block`, at least what was asked for; 0 for null, and for what is no block.
@@ -165,10 +137,104 @@ impl LfAlloc {
     }
 }
 
-/// What a caller holds.
-enum Held {
-    Small(Class),
-    Large(u32),
+/// The class of the block that begins at an address, without its descriptor: if it is one of a superblock that is as large as its
+/// alignment, and so begins at the granule's beginning. Else `None`.
+#[inline(always)]
+fn small_at(address: usize) -> Option<Class> {
+    let key = key_at(address);
+    let class = key.class();
+    let row = size_class(class);
+    let is_known = key != Key::NONE && row.superblock_bytes() == GRANULE_BYTES;
+    (is_known && row.begins_at(address % GRANULE_BYTES)).then_some(class)
+}
+
+/// Whether a block of that class holds `size` bytes, and is not too large for them: half of it is less than the next smaller class
+/// has, but for the smallest. (Its alignment may have been asked for, so that its class is not the smallest that holds so
+/// much.)
+#[inline(always)]
+fn stays(class: Class, size: usize) -> bool {
+    let usable = size_class(class).block_bytes as usize;
+    size <= usable && (size > usable / 2 || usable == SMALLEST_BYTES)
+}
+
+/// Moves the contents of a block with that key to one of `size` bytes.
+///
+/// # Safety
+/// The block is the caller's, who gives it up unless null is returned.
+#[inline(never)]
+unsafe extern "C" fn move_small(
+    block: *mut u8,
+    size: usize,
+    key: u32,
+    failed: OnFailure,
+) -> *mut u8 {
+    let key = Key(key as u16);
+    let free = || {
+        // SAFETY: the caller's: a block does not lie at address zero.
+        front::free(key, unsafe { NonNull::new_unchecked(block) });
+    };
+    // SAFETY: the caller's.
+    unsafe { moved(block, key.block_bytes(), size, failed, free) }
+}
+
+/// A block of `size` bytes with the contents of one that has `usable`, and that `free` frees then.
+///
+/// # Safety
+/// `block` has so many bytes, and is the caller's.
+#[inline(always)]
+unsafe fn moved(
+    block: *mut u8,
+    usable: usize,
+    size: usize,
+    failed: OnFailure,
+    free: impl FnOnce(),
+) -> *mut u8 {
+    let moved = LfAlloc.allocate_or(size, nothing);
+    if moved.is_null() {
+        // Nobody expects that there is no memory for less.
+        return if size <= usable { block } else { failed() };
+    }
+    // SAFETY: both hold that many bytes, and the new block is nobody else's.
+    unsafe { block.copy_to_nonoverlapping(moved, usable.min(size)) };
+    free();
+    moved
+}
+
+/// [`LfAlloc::resize_or`], of what is not known to be a small block.
+///
+/// # Safety
+/// As there.
+#[inline(never)]
+unsafe extern "C" fn resize_other(
+    block: *mut u8,
+    size: usize,
+    failed: OnFailure,
+    foreign: OnForeign,
+) -> *mut u8 {
+    match lookup(block.addr()) {
+        Entry::Superblock(id) => {
+            let (class, _) = locate(id, block.addr());
+            if stays(class, size) {
+                return block;
+            }
+            // SAFETY: the caller's.
+            unsafe { move_small(block, size, u32::from(Key::of_class(class).0), failed) }
+        }
+        Entry::Large(id) if large::begins_at(id, block.addr()) => {
+            let usable = large::usable_bytes(id);
+            if size > MAX_BLOCK_BYTES
+                && let Some(moved) = large::resize(id, usable, size)
+            {
+                return moved.as_ptr();
+            }
+            // SAFETY: the caller's.
+            unsafe { moved(block, usable, size, failed, || large::free(id)) }
+        }
+        entry => {
+            refuse(entry, block, foreign);
+            core::ptr::null_mut()
+        }
+    }
 }
 
 /// A request for so many bytes leads to a class whose blocks have that alignment, a power of two, and is no larger than it has to

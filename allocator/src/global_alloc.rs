@@ -294,11 +294,10 @@ pub(crate) fn locate(id: SuperblockId, address: usize) -> (Class, u32) {
     let class = Meta::from_word(descriptor.meta.load(Ordering::Relaxed)).class();
     let offset = address - Live::base_of(descriptor);
     let row = size_class(class);
-    let index = row.index_at(offset);
-    if index * row.block_bytes != offset as u32 || index >= row.shape.blocks {
+    if !row.begins_at(offset) {
         foreign(address);
     }
-    (class, index)
+    (class, row.index_at(offset))
 }
 
 /// Frees blocks of one superblock, if there are any.

@@ -124,6 +124,16 @@ pub(crate) fn lookup(address: usize) -> Entry {
     Entry::from_word(leaf.entries[in_leaf(address)].load(Ordering::Relaxed))
 }
 
+/// The key of the class of the superblock at `address`; [`Key::NONE`] if there is none.
+#[inline]
+pub(crate) fn key_at(address: usize) -> Key {
+    match MAGAZINES.map.leaf(address >> (GRANULE_SHIFT + LEAF_SHIFT)) {
+        // Relaxed: as in `lookup`.
+        Some(leaf) => Key(leaf.keys[in_leaf(address)].load(Ordering::Relaxed)),
+        None => Key::NONE,
+    }
+}
+
 /// Which granule of its leaf an address lies in.
 #[inline]
 const fn in_leaf(address: usize) -> usize {

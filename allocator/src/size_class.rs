@@ -52,6 +52,14 @@ impl SizeClass {
         ((offset_bytes as u64 * self.reciprocal) >> RECIPROCAL_SHIFT) as u32
     }
 
+    /// Whether a block of its superblock begins at `offset_bytes` (less than a superblock).
+    #[inline]
+    #[must_use]
+    pub(crate) const fn begins_at(&self, offset_bytes: usize) -> bool {
+        let index = self.index_at(offset_bytes);
+        index * self.block_bytes == offset_bytes as u32 && index < self.shape.blocks
+    }
+
     /// Bytes of one superblock.
     #[inline]
     #[must_use]

@@ -56,7 +56,8 @@ const INDIRECT: &[(&str, &str)] = &[
     ("by_address::allocate_other_or", "the same"),
     ("by_address::allocate_missed_zeroed_or", "the same"),
     ("by_address::allocate_other_zeroed_or", "the same"),
-    ("LfAlloc>::resize_or", "the first two of these"),
+    ("by_address::move_small", "the same"),
+    ("by_address::resize_other", "the first two of these"),
     ("by_address::refuse", "what the entry point does with a foreign pointer"),
     ("by_address::free_refused", "what the entry point does with a foreign pointer: says so"),
     (
