@@ -1,8 +1,9 @@
 //! Statistics at the program's end (`LFALLOC_STATS=1`).
 //!
 //! Many programs close standard error before they end, to see whether everything could be written (all of coreutils). So it is
-//! kept, in a descriptor that programs which this one starts do not inherit. Where the program closes that, too, and opens something
-//! else under either number, nothing is written there.
+//! kept, in a descriptor that programs which this one starts do not inherit. (Whoever reads from a pipe to its end waits for a
+//! daemon that asked for this, too.) Where the program closes that as well, and opens something else under either number,
+//! nothing is written there.
 
 use core::ffi::{CStr, c_int};
 use std::mem::MaybeUninit;
