@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::fs;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 use super::program::{End, Program};
+use super::reason::why_never;
 use super::source::LaunchedSource;
 use crate::lint::{Finding, Lint};
 use crate::report::Watched;
@@ -199,7 +201,7 @@ impl Seen {
         write!(report, "lfinspect: pid {pid} ({name}) {words} after {ran}")?;
         let has_state = |told: &Told| told.data.picture.states > 0;
         let Some(told) = self.now.filter(has_state).or(self.before) else {
-            return match self.reason.filter(|reason| reason.contains("; ")) {
+            return match why_nothing(self.reason, program.file()) {
                 Some(reason) => writeln!(report, "; no state was seen: {reason}"),
                 None => writeln!(report, "; no state was seen: it ended before one came"),
             };
@@ -226,6 +228,11 @@ impl Seen {
         }
         writeln!(report, "\n{}", told.watched().page(ascii).trim_end())
     }
+}
+
+/// Why no state came, if more is known than that none did: a process that is gone tells nothing, but its file may.
+fn why_nothing(reason: Option<String>, file: &Path) -> Option<String> {
+    reason.filter(|reason| reason.contains("; ")).or_else(|| why_never(file))
 }
 
 impl Told {
@@ -296,6 +303,19 @@ mod tests {
             assert!(seen.take(source.poll(Duration::ZERO)));
         }
         seen
+    }
+
+    #[test]
+    fn a_file_tells_why_nothing_was_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("program");
+        // 32-bit.
+        let header = [&b"\x7fELF\x01\x01"[..], &[0; 58]].concat();
+        fs::write(&file, header).unwrap();
+        let reason = why_nothing(Some("waiting".to_owned()), &file).unwrap();
+        assert!(reason.starts_with("it is no 64-bit program"), "{reason}");
+        assert_eq!(why_nothing(Some("a; b".to_owned()), &file).unwrap(), "a; b");
+        assert_eq!(why_nothing(None, Path::new("/no/such")), None);
     }
 
     #[test]

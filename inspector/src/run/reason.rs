@@ -50,22 +50,32 @@ fn why_not_loaded(pid: u32, file: &Path) -> String {
     // The file that runs now: the one that was started may have run another in its place.
     let running = process::directory(pid).join("exe");
     let file = if running.exists() { running } else { file.to_owned() };
-    if let Some(reason) = identity_of(&file) {
+    if let Some(reason) = why_never(&file) {
         return reason;
     }
     match interpreter_of(&file) {
-        Interpreter::None => "it is statically linked, so that nothing can be preloaded".to_owned(),
-        Interpreter::Other(what) => format!("it is no 64-bit program for x86 ({what})"),
-        Interpreter::Is(loader) if !loader.ends_with(LOADER) => {
-            let loader = process::printable(&loader);
-            format!("{loader} loads it, which is not the loader of glibc")
-        }
         Interpreter::Is(_) if process::environment_variable(pid, "LD_PRELOAD").is_none() => {
             "LD_PRELOAD was taken out of its environment".to_owned()
         }
-        Interpreter::Is(_) | Interpreter::Unknown => {
-            "the loader did not take it; what it said of that is in the output".to_owned()
+        _ => "the loader did not take it; what it said of that is in the output".to_owned(),
+    }
+}
+
+/// Why nothing is ever preloaded into what runs from that file.
+pub(super) fn why_never(file: &Path) -> Option<String> {
+    if let Some(reason) = identity_of(file) {
+        return Some(reason);
+    }
+    match interpreter_of(file) {
+        Interpreter::None => {
+            Some("it is statically linked, so that nothing can be preloaded".to_owned())
         }
+        Interpreter::Other(what) => Some(format!("it is no 64-bit program for x86 ({what})")),
+        Interpreter::Is(loader) if !loader.ends_with(LOADER) => {
+            let loader = process::printable(&loader);
+            Some(format!("{loader} loads it, which is not the loader of glibc"))
+        }
+        Interpreter::Is(_) | Interpreter::Unknown => None,
     }
 }
 
@@ -187,7 +197,10 @@ mod tests {
         assert_eq!(of(&dynamic[..170]), Interpreter::Unknown, "cut off");
         assert_eq!(of(&image(1, 3, &[3], b"x")), Interpreter::Other("32-bit"));
         assert_eq!(of(&image(2, 183, &[3], b"x")), Interpreter::Other("another machine"));
+        let reason = why_never(&path).unwrap();
+        assert!(reason.starts_with("it is no 64-bit program"), "{reason}");
         assert_eq!(of(b"#!/bin/sh\n"), Interpreter::Unknown);
+        assert_eq!(why_never(&path), None);
         assert_eq!(interpreter_of(Path::new("/no/such")), Interpreter::Unknown);
         let own = std::env::current_exe().unwrap();
         assert!(matches!(interpreter_of(&own), Interpreter::Is(name) if name.ends_with(LOADER)));
