@@ -132,9 +132,8 @@ impl Seeker {
                 Ok(connection) if connection.pid() == launch.pid => {
                     return Look::Found(Box::new(connection));
                 }
-                Ok(_) => {}
                 // It ends, or becomes another program: whoever started it is told what became of it.
-                Err(ConnectError::Closed) => {}
+                Ok(_) | Err(ConnectError::Closed) => {}
                 Err(error) if is_absent(&error) => {}
                 Err(error) => {
                     let subject = target::subject(launch.pid, &launch.name);
