@@ -11,7 +11,6 @@ use crate::front;
 use crate::global_alloc::{allocate, allocate_missed, allocate_other, into_raw, locate, unlikely};
 use crate::large;
 use crate::page_map::{Entry, key_at, lookup};
-use crate::platform::Class;
 use crate::size_class::{
     GRANULE_BYTES, Key, MAX_BLOCK_BYTES, MAX_SMALL_BYTES, SMALLEST_BYTES, size_class,
 };
@@ -111,14 +110,13 @@ impl LfAlloc {
         failed: OnFailure,
         foreign: OnForeign,
     ) -> *mut u8 {
-        let Some(class) = small_at(block.addr()) else {
+        let Some(key) = small_at(block.addr()) else {
             // SAFETY: the caller's.
             return unsafe { resize_other(block, size, failed, foreign) };
         };
-        if stays(class, size) {
+        if stays(key, size) {
             return block;
         }
-        let key = Key::of_class(class);
         // SAFETY: the caller's.
         unsafe { move_small(block, size, u32::from(key.0), failed) }
     }
@@ -137,27 +135,26 @@ impl LfAlloc {
     }
 }
 
-/// The class of the block that begins at an address, without its descriptor: if it is one of a superblock that is as large as its
-/// alignment, and so begins at the granule's beginning. Else `None`.
+/// A key of the class of the block that begins at an address, without its descriptor: if it is one of a superblock that is as large
+/// as its alignment, and so begins at the granule's beginning. Else `None`.
 #[inline(always)]
-fn small_at(address: usize) -> Option<Class> {
+fn small_at(address: usize) -> Option<Key> {
     let key = key_at(address);
-    let class = key.class();
-    let row = size_class(class);
+    let row = size_class(key.class());
     let is_known = key != Key::NONE && row.superblock_bytes() == GRANULE_BYTES;
-    (is_known && row.begins_at(address % GRANULE_BYTES)).then_some(class)
+    (is_known && row.begins_at(address % GRANULE_BYTES)).then_some(key)
 }
 
-/// Whether a block of that class holds `size` bytes, and is not too large for them: half of it is less than the next smaller class
-/// has, but for the smallest. (Its alignment may have been asked for, so that its class is not the smallest that holds so
-/// much.)
+/// Whether a block with that key holds `size` bytes, and is not too large for them: half of it is less than the next smaller class
+/// has, but for the smallest. (Its alignment may have been asked for, so that its class is not the smallest that holds so much.)
+/// Most callers wait for nothing but this, so it comes from the key in one load.
 #[inline(always)]
-fn stays(class: Class, size: usize) -> bool {
-    let usable = size_class(class).block_bytes as usize;
+fn stays(key: Key, size: usize) -> bool {
+    let usable = key.block_bytes();
     size <= usable && (size > usable / 2 || usable == SMALLEST_BYTES)
 }
 
-/// Moves the contents of a block with that key to one of `size` bytes.
+/// Moves the contents of a block with that key to one of at least `size` bytes.
 ///
 /// # Safety
 /// The block is the caller's, who gives it up unless null is returned.
@@ -173,8 +170,12 @@ unsafe extern "C" fn move_small(
         // SAFETY: the caller's: a block does not lie at address zero.
         front::free(key, unsafe { NonNull::new_unchecked(block) });
     };
+    let usable = key.block_bytes();
+    // What grows goes on growing: by a quarter at least, as far apart as classes are above 256 bytes. (Steps of 32 bytes to 4 KiB: 13.6
+    // to 11.1 ns.)
+    let room = if size > usable { size.max(usable + usable / 4) } else { size };
     // SAFETY: the caller's.
-    unsafe { moved(block, key.block_bytes(), size, failed, free) }
+    unsafe { moved(block, usable, room, failed, free) }
 }
 
 /// A block of `size` bytes with the contents of one that has `usable`, and that `free` frees then.
@@ -213,12 +214,12 @@ unsafe extern "C" fn resize_other(
 ) -> *mut u8 {
     match lookup(block.addr()) {
         Entry::Superblock(id) => {
-            let (class, _) = locate(id, block.addr());
-            if stays(class, size) {
+            let key = Key::of_class(locate(id, block.addr()).0);
+            if stays(key, size) {
                 return block;
             }
             // SAFETY: the caller's.
-            unsafe { move_small(block, size, u32::from(Key::of_class(class).0), failed) }
+            unsafe { move_small(block, size, u32::from(key.0), failed) }
         }
         Entry::Large(id) if large::begins_at(id, block.addr()) => {
             let usable = large::usable_bytes(id);
