@@ -28,6 +28,7 @@
 pub mod depot;
 pub mod drain;
 mod magazine;
+mod order;
 mod shelf;
 pub(crate) mod view;
 
@@ -368,7 +369,7 @@ fn to_core(blocks: &[usize]) {
         *place = *block;
     }
     // By address, hence by superblock.
-    sort(ordered);
+    order::sort(ordered);
     let mut indices = [0; MAX_BATCH];
     let (mut run, mut run_of, mut last) = (0, None, 0);
     for &block in &*ordered {
@@ -391,28 +392,6 @@ fn to_core(blocks: &[usize]) {
         run += 1;
     }
     end_run(run_of, indices.get(..run));
-}
-
-/// Sorts a batch (Shell's sort, with Ciura's gaps). The library's functions may panic, if only where an order is none, and here
-/// nothing may, as far as the compiler can see: see [`crate::size_class::entry`].
-fn sort(blocks: &mut [usize]) {
-    for gap in [57, 23, 10, 4, 1] {
-        for start in gap..blocks.len() {
-            let mut place = start;
-            while let Some(below) = place.checked_sub(gap)
-                && let (Some(&low), Some(&high)) = (blocks.get(below), blocks.get(place))
-                && low > high
-            {
-                if let Some(slot) = blocks.get_mut(below) {
-                    *slot = high;
-                }
-                if let Some(slot) = blocks.get_mut(place) {
-                    *slot = low;
-                }
-                place = below;
-            }
-        }
-    }
 }
 
 /// Once an interval of [`crate::decay`]: gives half of the batches that nobody needed in it back to the core.
