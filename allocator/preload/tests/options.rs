@@ -1,6 +1,7 @@
 //! Aim: every variable of the environment is obeyed, and a value that makes no sense is said once and does no harm. Method: a program
 //! that allocates some of everything, run with each.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_types, reason = "what waits here is no allocator")]
 
 mod common;
 
