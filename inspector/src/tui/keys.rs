@@ -172,6 +172,13 @@ pub const TABLE: &[Binding] = &[
     ),
     everywhere(&[char('?'), code(KeyCode::F(1))], Action::Help, "?", "help", "this page"),
     everywhere(
+        &[char('L'), (KeyCode::Char('L'), KeyModifiers::SHIFT)],
+        Action::Output,
+        "L",
+        "output",
+        "the output of the program that `run` has started, and back",
+    ),
+    everywhere(
         &[char(' ')],
         Action::Freeze,
         "Space",
@@ -399,13 +406,6 @@ pub const TABLE: &[Binding] = &[
         "look for a program that is gone, or for the one that was started in its place",
     ),
     everywhere(
-        &[char('L'), (KeyCode::Char('L'), KeyModifiers::SHIFT)],
-        Action::Output,
-        "L",
-        "",
-        "the output of the program that `run` has started, and back",
-    ),
-    everywhere(
         &[code(KeyCode::Esc)],
         Action::Back,
         "Esc",
@@ -618,9 +618,13 @@ pub fn leaving() -> impl Iterator<Item = &'static Binding> {
     TABLE.iter().filter(|binding| binding.scope == Scope::Leaving)
 }
 
-/// The lines of the table that belong into the footer of `screen`.
-pub fn footer(screen: Screen) -> impl Iterator<Item = &'static Binding> {
-    let here = move |binding: &&Binding| !binding.word.is_empty() && binding.scope.includes(screen);
+/// The lines of the table that belong into the footer of `screen`; those of a program that was started here only if there is one.
+pub fn footer(screen: Screen, is_launched: bool) -> impl Iterator<Item = &'static Binding> {
+    let here = move |binding: &&Binding| {
+        !binding.word.is_empty()
+            && binding.scope.includes(screen)
+            && (is_launched || binding.action != Action::Output)
+    };
     TABLE.iter().filter(here)
 }
 

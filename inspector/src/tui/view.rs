@@ -394,7 +394,7 @@ fn footer_row(model: &Model, width: u16) -> Vec<(&'static Binding, std::ops::Ran
     } else if model.picker.open {
         keys::picker_footer().collect()
     } else {
-        keys::footer(model.screen).collect()
+        keys::footer(model.screen, model.launched.is_some()).collect()
     };
     for binding in bindings {
         let end = from + (binding.written.chars().count() + 1 + binding.word.len()) as u16;
