@@ -59,22 +59,11 @@ impl Allocator {
     /// Builds its program and returns where it is; an error is the end of what the build said.
     pub(crate) fn build(&self) -> Result<PathBuf, String> {
         eprintln!("building {}", self.name);
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        build.current_dir(peers()).args(["build", "--release", "--locked", "--bin", self.program]);
+        let mut which = vec!["--bin", self.program];
         if self.package.is_some() {
-            build.args(["--features", self.program]);
+            which.extend(["--features", self.program]);
         }
-        let output = build
-            .arg("--message-format=json-render-diagnostics")
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|error| format!("cargo does not start: {error}"))?;
-        if !output.status.success() {
-            return Err(last_lines(&String::from_utf8_lossy(&output.stderr)));
-        }
-        built(&String::from_utf8_lossy(&output.stdout), self.program)
-            .ok_or_else(|| "cargo does not tell where the program is".to_owned())
+        build(&peers(), &which, self.program)
     }
 
     /// Its program in a folder that somebody has built them to.
@@ -102,8 +91,26 @@ fn locked_version(lock: &str, package: &str) -> Option<String> {
     Some(version.trim_end_matches('"').to_owned())
 }
 
+/// Builds what cargo calls `target` from the package or workspace in that folder, and returns where it is; an error is the end of what
+/// the build said.
+pub(super) fn build(folder: &Path, which: &[&str], target: &str) -> Result<PathBuf, String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .current_dir(folder)
+        .args(["build", "--release", "--locked", "--message-format=json-render-diagnostics"])
+        .args(which)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("cargo does not start: {error}"))?;
+    if !output.status.success() {
+        return Err(last_lines(&String::from_utf8_lossy(&output.stderr)));
+    }
+    built(&String::from_utf8_lossy(&output.stdout), target)
+        .ok_or_else(|| format!("cargo does not tell where {target} is"))
+}
+
 /// Where cargo's messages, one a line, say that a program, or the library of a package that has but one, lies.
-pub(super) fn built(messages: &str, target: &str) -> Option<PathBuf> {
+fn built(messages: &str, target: &str) -> Option<PathBuf> {
     messages.lines().find_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
         if message["target"]["name"] != target {

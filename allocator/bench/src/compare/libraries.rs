@@ -1,9 +1,9 @@
 //! Who is compared through the C ABI: a library each that has a malloc, and the program that they are preloaded to.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use super::allocators::{built, last_lines};
+use super::allocators::{build, last_lines};
 use super::machine::first_line;
 
 /// A library with a malloc.
@@ -77,19 +77,7 @@ impl Library {
 
 fn build_lfalloc() -> Result<PathBuf, String> {
     eprintln!("building liblfalloc.so");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--release", "--locked", "-p", "lfalloc-preload"])
-        .arg("--message-format=json-render-diagnostics")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("cargo does not start: {error}"))?;
-    if !output.status.success() {
-        return Err(last_lines(&String::from_utf8_lossy(&output.stderr)));
-    }
-    built(&String::from_utf8_lossy(&output.stdout), "lfalloc")
-        .ok_or_else(|| "cargo does not tell where the library is".to_owned())
+    build(Path::new(env!("CARGO_MANIFEST_DIR")), &["-p", "lfalloc-preload"], "lfalloc")
 }
 
 /// The sources of the program that runs the workloads; see `bench.h` there.
