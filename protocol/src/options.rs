@@ -1,7 +1,7 @@
 //! The environment variables that a program with lfalloc obeys, as a table.
 //!
-//! It is the one place that knows them all: the preloaded library warns by it, and `lfinspect doctor` prints it. Nothing here
-//! allocates, so that an allocator may ask before it is set up.
+//! `lfinspect doctor` prints it. The allocator and its library, which know nothing of this crate's, read their variables themselves; a test of
+//! the library's holds both to the same. Nothing here allocates.
 //!
 //! ```
 //! use lfalloc_protocol::options::{Verdict, check};

@@ -8,6 +8,7 @@ mod common;
 use std::sync::OnceLock;
 
 use common::{Outcome, Program};
+use lfalloc_protocol::options::{Reader, TABLE, Verdict, check};
 
 fn run(variables: &[(&str, &str)]) -> Outcome {
     run_with(variables, &[])
@@ -45,6 +46,29 @@ fn nonsense_is_said_once() {
         let outcome = run(&[(name, value)]);
         let line = outcome.only_line();
         assert!(line.starts_with(&format!("lfalloc: {name}={value} ignored")), "{line}");
+    }
+}
+
+/// What `lfinspect doctor` says of a value is what the library does with it.
+#[test]
+fn the_table_is_true() {
+    for option in TABLE.iter().filter(|option| option.reader == Reader::Program) {
+        for value in [
+            "", "0", "1", "2", "7", "children", "64M", "64m", "2G", "1K", "+5", "-1", "1.5G",
+            "1MM", "nonsense",
+        ] {
+            // Only what is said of it counts here.
+            let variables = [(option.name, value), ("LFALLOC_DIR", "/nonexistent/folder")];
+            let outcome = run(&variables);
+            let is_refused = outcome.stderr.contains(&format!("{}={value} ignored", option.name));
+            let verdict = check(option.name.as_bytes(), value.as_bytes());
+            assert_eq!(
+                is_refused,
+                verdict == Verdict::Invalid,
+                "{}={value}: {verdict:?}",
+                option.name
+            );
+        }
     }
 }
 
