@@ -14,7 +14,7 @@
 //! | [`LfAlloc`]; [`study`], the algorithm by hand                  | `global_alloc`, `by_address`, `study`           |
 //! | [`front`]: magazines per processor, depot                     | `front/`                                        |
 //! | [`observe`]: read-only views                                 | `observe/`, `transition`, `observer`            |
-//! | the shipped platform: statics, tables, large blocks          | `live`, `large`, `page_map`, `table`, `size_class`, `accounting` |
+//! | the shipped platform: statics, tables, large blocks          | `live`, `large`, `huge`, `decay`, `options`, `page_map`, `pages`, `table`, `size_class`, `accounting` |
 //! | the core: [`Core`], Michael's algorithm over a [`platform::Platform`] | `malloc`, `free`, `active`, `anchor`, `descriptor`, `partial`, `superblock`, `list` |
 //! | the operating system                                         | `os/`                                           |
 //!

@@ -22,7 +22,7 @@ use crate::platform::{
     Transition, Word,
 };
 use crate::size_class::{
-    CLASS_COUNT, GEOMETRY_COUNT, GRANULE_BYTES, Key, entry, size_class, superblock_bytes,
+    CLASS_COUNT, GEOMETRY_COUNT, GRANULE_BYTES, Key, in_bounds, size_class, superblock_bytes,
 };
 use crate::superblock::RetiredLists;
 use crate::table::{Table, ZeroRecord};
@@ -187,7 +187,7 @@ impl Word for AtomicU64 {
 impl Live {
     #[inline]
     fn header(heap: Heap, class: Class) -> &'static HeapHeader {
-        entry(&HEAPS[heap.0 as usize % HEAP_COUNT], class.0 as usize)
+        in_bounds(&HEAPS[heap.0 as usize % HEAP_COUNT], class.0 as usize)
     }
 
     /// Address of a superblock's first byte.
@@ -348,12 +348,12 @@ impl Platform for Live {
 
     #[inline(always)]
     fn partial(&self, class: Class) -> &PartialLists<AtomicU64> {
-        entry(&PARTIAL, class.0 as usize)
+        in_bounds(&PARTIAL, class.0 as usize)
     }
 
     #[inline(always)]
     fn retired(&self, geometry: Geometry) -> &RetiredLists<AtomicU64> {
-        entry(&RETIRED, geometry.0 as usize)
+        in_bounds(&RETIRED, geometry.0 as usize)
     }
 
     #[inline(always)]
@@ -469,7 +469,7 @@ impl Platform for Live {
 
     #[inline]
     fn reserve(&self, geometry: Geometry) -> Reserve {
-        let demand = entry(&DEMAND, geometry.0 as usize);
+        let demand = in_bounds(&DEMAND, geometry.0 as usize);
         // Relaxed: a bound, not a promise.
         let recent = demand.now.load(Ordering::Relaxed) + demand.before.load(Ordering::Relaxed);
         let least = least_reserve(geometry);
@@ -480,12 +480,12 @@ impl Platform for Live {
     fn superblock_event(&self, geometry: Geometry, is_taken: bool) {
         if is_taken {
             // Relaxed: as in `reserve`.
-            entry(&DEMAND, geometry.0 as usize).now.fetch_add(1, Ordering::Relaxed);
+            in_bounds(&DEMAND, geometry.0 as usize).now.fetch_add(1, Ordering::Relaxed);
         }
         decay::event();
     }
 
-    fn is_of(&self, id: SuperblockId, class: Class) {
+    fn set_class(&self, id: SuperblockId, class: Class) {
         let bytes = size_class(class).superblock_bytes();
         page_map::set_key(Self::base(id), bytes, Key::of_class(class));
     }

@@ -324,7 +324,7 @@ impl<P: Platform> Core<P> {
             new = new.with_tag(0);
         }
         let meta = meta.initialised(class);
-        self.platform.is_of(id, class);
+        self.platform.set_class(id, class);
         descriptor.meta.store(meta.word(), Ordering::Relaxed);
         descriptor.written.store(0, Ordering::Relaxed);
         descriptor.since.store(self.platform.now_ticks(), Ordering::Relaxed);

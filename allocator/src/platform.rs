@@ -276,7 +276,7 @@ pub trait Platform {
     }
     /// A superblock that only this thread holds is of that class from now on; none of its blocks has been handed out.
     #[inline(always)]
-    fn is_of(&self, id: SuperblockId, class: Class) {
+    fn set_class(&self, id: SuperblockId, class: Class) {
         let _ = (id, class);
     }
     /// Gives back whatever else can be given back, before an allocation fails.

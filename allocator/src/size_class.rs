@@ -112,7 +112,7 @@ pub(crate) static CLASSES: [SizeClass; CLASS_COUNT] = {
 /// An entry of a table whose index is in bounds, which the compiler is told: no panic can be reached from an allocation, so that
 /// nothing unwinds into C.
 #[inline(always)]
-pub(crate) const fn entry<T, const N: usize>(table: &[T; N], index: usize) -> &T {
+pub(crate) const fn in_bounds<T, const N: usize>(table: &[T; N], index: usize) -> &T {
     &table[if index < N { index } else { N - 1 }]
 }
 
@@ -120,7 +120,7 @@ pub(crate) const fn entry<T, const N: usize>(table: &[T; N], index: usize) -> &T
 #[inline]
 #[must_use]
 pub(crate) const fn size_class(class: Class) -> &'static SizeClass {
-    entry(&CLASSES, class.0 as usize)
+    in_bounds(&CLASSES, class.0 as usize)
 }
 
 /// Requests up to so many bytes find their magazine without their class, and without a jump that depends on their size: what is above
@@ -168,13 +168,13 @@ impl Key {
     /// The class of a key.
     #[inline]
     pub(crate) const fn class(self) -> Class {
-        *entry(&CLASS_OF_KEY, self.0 as usize)
+        *in_bounds(&CLASS_OF_KEY, self.0 as usize)
     }
 
     /// Bytes of the blocks of a key's class.
     #[inline]
     pub(crate) const fn block_bytes(self) -> usize {
-        *entry(&BYTES_OF_KEY, self.0 as usize) as usize
+        *in_bounds(&BYTES_OF_KEY, self.0 as usize) as usize
     }
 
     /// All keys.

@@ -21,7 +21,7 @@ use crate::options;
 use crate::os::sequence::{BLOCKS, CLOSED, HEADER_BYTES, MAGAZINES, STRIDE_SHIFT};
 use crate::os::{self, PAGE_BYTES};
 use crate::platform::Class;
-use crate::size_class::{CLASS_COUNT, CLASSES, Key, entry};
+use crate::size_class::{CLASS_COUNT, CLASSES, Key, in_bounds};
 
 /// Bytes of blocks that a processor keeps of each class.
 const CLASS_BYTES: usize = 64 << 10;
@@ -56,7 +56,7 @@ static ROWS: [Row; CLASS_COUNT] = {
 };
 
 pub(super) const fn row(class: Class) -> &'static Row {
-    entry(&ROWS, class.0 as usize)
+    in_bounds(&ROWS, class.0 as usize)
 }
 
 /// Blocks that a magazine of that class holds at most.

@@ -363,6 +363,7 @@ fn put_back_new(class: Class, blocks: &[usize]) {
 /// Gives blocks of the class back to their superblocks: one compare-and-swap for each run of one superblock.
 fn to_core(blocks: &[usize]) {
     let mut ordered = [0; MAX_BATCH];
+    debug_assert!(blocks.len() <= MAX_BATCH, "no more come at once, and more would be lost");
     let count = blocks.len().min(ordered.len());
     let ordered = ordered.get_mut(..count).unwrap_or_default();
     for (place, block) in ordered.iter_mut().zip(blocks) {

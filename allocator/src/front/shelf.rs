@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::depot::{MAX_BATCH, MAX_BATCHES, Shelf};
 use super::magazine::batch_blocks;
 use crate::platform::Class;
-use crate::size_class::{CLASS_COUNT, CLASSES, entry};
+use crate::size_class::{CLASS_COUNT, CLASSES, in_bounds};
 use crate::table::{Table, ZeroRecord};
 
 /// Bytes of blocks that the depot keeps of each class.
@@ -46,7 +46,7 @@ pub(super) struct Of(pub(super) Class);
 
 impl Of {
     fn stacks(&self) -> &'static Stacks {
-        entry(&STACKS, usize::from(self.0.0))
+        in_bounds(&STACKS, usize::from(self.0.0))
     }
 
     /// Least number of full batches since the interval of [`crate::decay`] began.
@@ -81,7 +81,7 @@ impl Shelf for Of {
     }
 
     fn place(&self, batch: u32, place: usize) -> &AtomicU64 {
-        entry(&BATCHES.get(batch).blocks, place)
+        in_bounds(&BATCHES.get(batch).blocks, place)
     }
 
     // As those of the trait, but the batch is looked up once.
@@ -103,7 +103,7 @@ impl Shelf for Of {
 
     #[inline]
     fn most(&self) -> u32 {
-        *entry(&MOST, usize::from(self.0.0))
+        *in_bounds(&MOST, usize::from(self.0.0))
     }
 }
 

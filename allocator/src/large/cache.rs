@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::list::{self, Links};
 use crate::options;
-use crate::size_class::{GRANULE_BYTES, entry};
+use crate::size_class::{GRANULE_BYTES, in_bounds};
 
 /// Largest block that is kept.
 pub(super) const MAX_BYTES: usize = 32 << 20;
@@ -88,20 +88,20 @@ impl Stacks {
     fn put<L: Links<Word = AtomicU64>>(&self, links: &L, id: u32, bytes: usize) {
         let stack = stack_of(bytes);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        entry(&self.counts, stack).fetch_add(1, Ordering::Relaxed);
-        list::push_chain(links, entry(&self.heads, stack), id, id);
+        in_bounds(&self.counts, stack).fetch_add(1, Ordering::Relaxed);
+        list::push_chain(links, in_bounds(&self.heads, stack), id, id);
     }
 
     fn pop<L: Links<Word = AtomicU64>>(&self, links: &L, stack: usize) -> Option<u32> {
         // Relaxed: the pop looks again.
-        if entry(&self.heads, stack).load(Ordering::Relaxed) as u32 == 0 {
+        if in_bounds(&self.heads, stack).load(Ordering::Relaxed) as u32 == 0 {
             return None;
         }
-        let id = list::pop(links, entry(&self.heads, stack))?;
+        let id = list::pop(links, in_bounds(&self.heads, stack))?;
         self.bytes.fetch_sub(bytes_of(stack) as u64, Ordering::Relaxed);
-        let left = entry(&self.counts, stack).fetch_sub(1, Ordering::Relaxed) - 1;
-        if entry(&self.least, stack).load(Ordering::Relaxed) > left {
-            entry(&self.least, stack).fetch_min(left, Ordering::Relaxed);
+        let left = in_bounds(&self.counts, stack).fetch_sub(1, Ordering::Relaxed) - 1;
+        if in_bounds(&self.least, stack).load(Ordering::Relaxed) > left {
+            in_bounds(&self.least, stack).fetch_min(left, Ordering::Relaxed);
         }
         Some(id)
     }
@@ -124,8 +124,8 @@ impl Stacks {
     fn unneeded<L: Links<Word = AtomicU64>>(&self, links: &L, give_back: impl Fn(u32)) {
         let mut most = MOST_UNNEEDED;
         for stack in 0..COUNT {
-            let count = entry(&self.counts, stack).load(Ordering::Relaxed);
-            let least = entry(&self.least, stack).swap(count, Ordering::Relaxed);
+            let count = in_bounds(&self.counts, stack).load(Ordering::Relaxed);
+            let least = in_bounds(&self.least, stack).swap(count, Ordering::Relaxed);
             for _ in 0..least.min(count).div_ceil(2).min(most) {
                 let Some(id) = self.pop(links, stack) else { break };
                 give_back(id);

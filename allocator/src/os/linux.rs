@@ -218,16 +218,8 @@ pub(crate) fn monotonic_ns() -> u64 {
 
 /// Where the C library keeps the environment (environ(7)); `None` without a C library.
 fn environ() -> Option<*const *const *const c_char> {
-    let environ: *const *const *const c_char;
-    // SAFETY: loads the address of `environ`. The reference is weak: null without a C library.
-    unsafe {
-        asm!(
-            ".weak environ",
-            "mov {address}, qword ptr [rip + environ@GOTPCREL]",
-            address = out(reg) environ,
-            options(nostack, preserves_flags, readonly, pure),
-        );
-    }
+    let environ =
+        core::ptr::with_exposed_provenance::<*const *const c_char>(weak_symbol!("environ"));
     (!environ.is_null()).then_some(environ)
 }
 
@@ -242,16 +234,7 @@ pub(crate) fn environment_is_there() -> bool {
 /// (getauxval(3), `AT_SECURE`). Without a C library that tells: no.
 pub(crate) fn has_raised_rights() -> bool {
     const AT_SECURE: u64 = 23;
-    let getauxval: usize;
-    // SAFETY: loads the address of `getauxval`. The reference is weak: null without a C library.
-    unsafe {
-        asm!(
-            ".weak getauxval",
-            "mov {address}, qword ptr [rip + getauxval@GOTPCREL]",
-            address = out(reg) getauxval,
-            options(nostack, preserves_flags, readonly, pure),
-        );
-    }
+    let getauxval = weak_symbol!("getauxval");
     if getauxval == 0 {
         return false;
     }

@@ -35,6 +35,23 @@
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 compile_error!("lfalloc runs on Linux x86-64; to add a system, write its file beside os/linux.rs");
 
+/// The address of a symbol of the C library, 0 where nobody defines it: programs without one, or with an older one, work, too.
+macro_rules! weak_symbol {
+    ($name:literal) => {{
+        let address: usize;
+        // SAFETY: loads an address from the global offset table; the reference is weak.
+        unsafe {
+            core::arch::asm!(
+                concat!(".weak ", $name),
+                concat!("mov {address}, qword ptr [rip + ", $name, "@GOTPCREL]"),
+                address = out(reg) address,
+                options(nostack, preserves_flags, readonly, pure),
+            );
+        }
+        address
+    }};
+}
+
 mod linux;
 mod processor;
 pub(crate) mod sequence;

@@ -14,17 +14,7 @@ const MAX_PROCESSORS: u32 = 1 << 16;
 /// Offset of the thread's rseq area from the thread pointer (glibc manual, "Restartable Sequences").
 #[inline]
 fn area_offset() -> Option<isize> {
-    let offset_of_area: *const isize;
-    // SAFETY: loads the address of `__rseq_offset` from the global offset table. The reference is weak: where the
-    // C library does not define it the address is null.
-    unsafe {
-        asm!(
-            ".weak __rseq_offset",
-            "mov {address}, qword ptr [rip + __rseq_offset@GOTPCREL]",
-            address = out(reg) offset_of_area,
-            options(nostack, preserves_flags, readonly, pure),
-        );
-    }
+    let offset_of_area = core::ptr::with_exposed_provenance::<isize>(weak_symbol!("__rseq_offset"));
     // SAFETY: if not null it is glibc's `extern const ptrdiff_t __rseq_offset`, set before main.
     (!offset_of_area.is_null()).then(|| unsafe { offset_of_area.read() })
 }
