@@ -6,6 +6,7 @@
 //! * [`explore`] — runs a scenario under loom (all interleavings within a bound), shuttle (random and PCT), or with
 //!   every operation interrupted or stopped for ever at each of its points.
 //! * [`shadow`] — what every live block of the shipped allocator should hold, for stress and property tests.
+//! * [`shipped`] — the library as it ships.
 //! * [`catalogue`] — the named races, and the seeded faults each of them must find.
 //!
 //! Every execution ends by draining the heap: each block comes out exactly once, or the model fails. A model's
@@ -17,3 +18,4 @@ pub mod front;
 pub mod machine;
 pub mod scenario;
 pub mod shadow;
+pub mod shipped;

@@ -188,35 +188,3 @@ fn nothing_is_lost_or_there_twice() {
     let census = tables.take(16).unwrap();
     assert_eq!(census.parts.cached, 0, "{:?}", census.parts);
 }
-
-/// Aim: a thread that takes a processor's next block, in the middle of another's turn, does not get one on the line of the
-/// other's. Method: blocks smaller than a line out of a magazine that was filled just now; no two lie on one.
-#[test]
-fn neighbours_on_a_line_are_not_popped_in_turn() {
-    // Whether there are magazines is known after the first.
-    drop(Marked::new(16, 1));
-    if magazine_processors() == 0 {
-        return;
-    }
-    std::thread::spawn(|| {
-        run_on(0);
-        for size in [16, 32, 48, 80, 240] {
-            let layout = Layout::from_size_align(size, 16).unwrap();
-            LfAlloc.purge();
-            // SAFETY: the size is not zero.
-            let blocks: Vec<_> = (0..16).map(|_| unsafe { LfAlloc.alloc(layout) }).collect();
-            for pair in blocks.windows(2) {
-                let [one, next] = [pair[0].addr(), pair[1].addr()];
-                let lines = |block: usize| block / 64..=(block + size - 1) / 64;
-                let is_apart = lines(one).all(|line| !lines(next).contains(&line));
-                assert!(is_apart, "{size} bytes at {one:#x}, then at {next:#x}");
-            }
-            for block in blocks {
-                // SAFETY: allocated with that layout.
-                unsafe { LfAlloc.dealloc(block, layout) };
-            }
-        }
-    })
-    .join()
-    .unwrap();
-}
