@@ -9,6 +9,7 @@ use core::ptr::NonNull;
 use crate::LfAlloc;
 use crate::front;
 use crate::global_alloc::{allocate, allocate_missed, allocate_other, into_raw, locate, unlikely};
+use crate::harden;
 use crate::large;
 use crate::page_map::{Entry, key_at, lookup};
 use crate::size_class::{
@@ -128,7 +129,11 @@ impl LfAlloc {
     #[must_use]
     pub unsafe extern "C" fn usable_size(&self, block: *const u8) -> usize {
         match lookup(block.addr()) {
-            Entry::Superblock(id) => size_class(locate(id, block.addr()).0).block_bytes as usize,
+            Entry::Superblock(id) => {
+                let (class, index) = locate(id, block.addr());
+                harden::check_live(id, class, index);
+                size_class(class).block_bytes as usize
+            }
             Entry::Large(id) if large::begins_at(id, block.addr()) => large::usable_bytes(id),
             _ => 0,
         }
@@ -214,7 +219,9 @@ unsafe extern "C" fn resize_other(
 ) -> *mut u8 {
     match lookup(block.addr()) {
         Entry::Superblock(id) => {
-            let key = Key::of_class(locate(id, block.addr()).0);
+            let (class, index) = locate(id, block.addr());
+            harden::check_live(id, class, index);
+            let key = Key::of_class(class);
             if stays(key, size) {
                 return block;
             }
@@ -397,8 +404,10 @@ unsafe fn free_refused(block: *mut u8, foreign: OnForeign, aborted: bool) {
 #[cold]
 fn refuse(entry: Entry, block: *mut u8, foreign: OnForeign) {
     match entry {
-        Entry::Foreign => foreign(block),
+        Entry::Foreign if !harden::is_on() => foreign(block),
         Entry::FreedLarge => crate::global_alloc::freed_twice(block.addr()),
-        Entry::Superblock(_) | Entry::Large(_) => crate::global_alloc::foreign(block.addr()),
+        Entry::Foreign | Entry::Superblock(_) | Entry::Large(_) => {
+            crate::global_alloc::foreign(block.addr())
+        }
     }
 }

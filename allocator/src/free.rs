@@ -7,10 +7,14 @@ use crate::anchor::{Anchor, Freed, State};
 use crate::descriptor::{Descriptor, Hand};
 use crate::platform::{Cause, Class, Counter, Mutant, Platform, SuperblockId, Word, point};
 
+/// How often a list is read that changes meanwhile.
+const LOOKS: u32 = 4;
+
 impl<P: Platform> Core<P> {
     /// free of a regular block, Figure 2, \[0046\] lines 6–25. The caller owns block `index` and gives it up.
     #[inline]
     pub fn free(&self, superblock: SuperblockId, class: Class, index: u32) {
+        self.check(superblock, class, &[index]);
         self.free_chain(superblock, class, (index, index), index, 1, Cause::Free);
     }
 
@@ -20,6 +24,8 @@ impl<P: Platform> Core<P> {
         let (Some(&first), Some(&last)) = (indices.first(), indices.last()) else {
             return;
         };
+        // Before the first link is written: the words are as their owners left them.
+        self.check(superblock, class, indices);
         let descriptor = self.platform.descriptor(superblock);
         let mut highest = first;
         for (&index, &next) in indices.iter().zip(indices.iter().skip(1)) {
@@ -95,6 +101,53 @@ impl<P: Platform> Core<P> {
         }
         if what != Freed::Counted {
             self.after_free(class, superblock, (old, new), what, cause, hand);
+        }
+    }
+
+    /// Ends the program if one of the blocks, which the caller owns, is free already, as far as that can be seen.
+    #[inline]
+    fn check(&self, superblock: SuperblockId, class: Class, indices: &[u32]) {
+        let descriptor = self.platform.descriptor(superblock);
+        if let Some(index) = self.platform.gives(superblock, descriptor, class, indices) {
+            self.look_for(superblock, class, index);
+        }
+    }
+
+    /// Ends the program if block `index` is on its superblock's list. A program that happens to have written there what a link would
+    /// be must not be ended, so the list itself is asked.
+    #[cold]
+    #[inline(never)]
+    fn look_for(&self, superblock: SuperblockId, class: Class, index: u32) {
+        let descriptor = self.platform.descriptor(superblock);
+        let maxcount = self.platform.shape(class).blocks;
+        // It may change while it is read, by others' frees and pops; then nothing is known, and a few more tries are enough.
+        for _ in 0..LOOKS {
+            // Acquire: as in `pop_reserved`.
+            let anchor = Anchor::from_word(descriptor.anchor.load(Ordering::Acquire));
+            if anchor.state() == State::Full {
+                return;
+            }
+            let written = descriptor.written.load(Ordering::Relaxed) as u32;
+            let (mut next, mut steps) = (anchor.avail(), 0);
+            while next != index && next < maxcount && steps < maxcount {
+                next = if next < written {
+                    self.platform.link(superblock, descriptor, class, next)
+                } else {
+                    next + 1
+                };
+                steps += 1;
+            }
+            // A compare-and-swap that changes nothing: unlike a load it cannot return an old value.
+            let is_same = descriptor
+                .anchor
+                .compare_exchange(anchor.word(), anchor.word(), Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok();
+            if is_same && next == index {
+                self.platform.freed_twice(superblock, class, index);
+            }
+            if is_same {
+                return;
+            }
         }
     }
 

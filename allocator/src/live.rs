@@ -3,15 +3,17 @@
 //! All statics start as zero bytes, which are valid: no initialisation, hence none that could race or be
 //! interrupted. Untouched parts of them cost no memory.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Core;
 use crate::accounting::{self, Purpose};
 use crate::anchor::Anchor;
 use crate::decay;
-use crate::descriptor::{Backing, Descriptor, Meta};
+use crate::descriptor::{Backing, Block, Descriptor, Meta};
+use crate::harden;
 use crate::huge;
 use crate::large;
+use crate::link::{self, Seal};
 use crate::list;
 use crate::options;
 use crate::os;
@@ -309,10 +311,26 @@ impl Live {
     }
 
     #[inline]
-    fn link_word(descriptor: &Descriptor<AtomicU64>, class: Class, block: u32) -> *const AtomicU32 {
-        let address =
-            Self::base_of(descriptor) + block as usize * size_class(class).block_bytes as usize;
-        core::ptr::with_exposed_provenance(address)
+    fn block_address(descriptor: &Descriptor<AtomicU64>, class: Class, block: u32) -> usize {
+        Self::base_of(descriptor) + block as usize * size_class(class).block_bytes as usize
+    }
+
+    /// The word at the beginning of a block, which holds its link while it is free.
+    ///
+    /// # Safety
+    /// `address` is that of a block in a superblock that is not given back meanwhile.
+    #[inline]
+    unsafe fn link_word<'w>(address: usize) -> &'w AtomicU64 {
+        // SAFETY: the caller's; blocks are aligned to 16, and hold as many bytes. The access is formally a race with the plain writes of an
+        // owner, if the block has one by now: candidly optimistic, see the trait. No value read is trusted.
+        unsafe { &*core::ptr::with_exposed_provenance(address) }
+    }
+
+    /// What the links of a superblock are sealed with, for whoever keeps it from a new generation.
+    #[inline]
+    pub(crate) fn seal(descriptor: &Descriptor<AtomicU64>) -> Seal {
+        // Relaxed: as in `Core::meta`; for a thread that lags behind no link is one.
+        Seal::of(Meta::from_word(descriptor.meta.load(Ordering::Relaxed)))
     }
 }
 
@@ -369,13 +387,12 @@ impl Platform for Live {
         class: Class,
         block: u32,
     ) -> u32 {
-        let word = Self::link_word(descriptor, class, block);
+        let address = Self::block_address(descriptor, class, block);
         // SAFETY: `block` is below the mark of written links, hence an index of this class; the caller holds the
-        // descriptor or a reservation, so that the superblock is not given back; and blocks are aligned to 16. The read is formally a race with the plain writes of an owner, if
-        // the block has one by now: candidly optimistic, see the trait. No value of it is trusted.
-        let word = unsafe { &*word };
-        // Relaxed: what the pusher wrote is seen through the anchor.
-        word.load(Ordering::Relaxed)
+        // descriptor or a reservation, so that the superblock is not given back.
+        let word = unsafe { Self::link_word(address) };
+        // Relaxed: what the pusher wrote is seen through the anchor. What is no link leads out of bounds.
+        Self::seal(descriptor).open(address, word.load(Ordering::Relaxed)).unwrap_or(u32::MAX)
     }
 
     #[inline(always)]
@@ -398,15 +415,58 @@ impl Platform for Live {
         block: u32,
         next: u32,
     ) {
-        let word = Self::link_word(descriptor, class, block);
+        let address = Self::block_address(descriptor, class, block);
         // SAFETY: the caller owns the block, whose first bytes these are.
-        let word = unsafe { &*word };
+        let word = unsafe { Self::link_word(address) };
         // Relaxed: published by the Release on the anchor.
-        word.store(next, Ordering::Relaxed);
+        word.store(Self::seal(descriptor).close(address, next), Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn took(&self, class: Class, blocks: &[Block]) {
+        let Some(first) = blocks.first() else { return };
+        let descriptor = DESCRIPTORS.get(first.superblock.0);
+        // Relaxed: those that were freed in this generation are below it.
+        let written = descriptor.written.load(Ordering::Relaxed) as u32;
+        for block in blocks.iter().filter(|block| block.index < written) {
+            // SAFETY: the caller owns the block, whose first bytes these are.
+            let word =
+                unsafe { Self::link_word(Self::block_address(descriptor, class, block.index)) };
+            // Relaxed: its own. A block in use holds no link: see `gives`.
+            word.store(0, Ordering::Relaxed);
+        }
+        if harden::is_kept() {
+            harden::took(class, blocks);
+        }
+    }
+
+    #[inline]
+    fn gives(
+        &self,
+        id: SuperblockId,
+        descriptor: &Descriptor<AtomicU64>,
+        class: Class,
+        blocks: &[u32],
+    ) -> Option<u32> {
+        if harden::is_kept() {
+            harden::gives(id, class, blocks);
+        }
+        let seal = Self::seal(descriptor);
+        // Relaxed: a block that is on the list already was freed in this generation, and is below it.
+        let written = descriptor.written.load(Ordering::Relaxed) as u32;
+        let looks_free = |block: &u32| {
+            let address = Self::block_address(descriptor, class, *block);
+            // SAFETY: the caller owns the block, whose first bytes these are.
+            let word = unsafe { Self::link_word(address) };
+            // Relaxed: the link of one that is free was written before it was. A block in use holds none: see `took`.
+            *block < written && seal.open(address, word.load(Ordering::Relaxed)).is_some()
+        };
+        blocks.iter().copied().find(looks_free)
     }
 
     #[cold]
     fn map(&self, geometry: Geometry) -> Option<MappedRun> {
+        link::make_secret();
         let bytes = superblock_bytes(geometry);
         let huge = huge::superblock_run(geometry);
         let mut count = run_length(geometry).max(huge.map_or(0, |huge| (huge / bytes) as u32));
@@ -486,8 +546,11 @@ impl Platform for Live {
     }
 
     fn set_class(&self, id: SuperblockId, class: Class) {
-        let bytes = size_class(class).superblock_bytes();
-        page_map::set_key(Self::base(id), bytes, Key::of_class(class));
+        if harden::is_kept() {
+            harden::begin(id);
+        }
+        let key = if harden::is_on() { Key::NONE } else { Key::of_class(class) };
+        page_map::set_key(Self::base(id), size_class(class).superblock_bytes(), key);
     }
 
     fn relieve(&self) {
@@ -541,19 +604,12 @@ impl Platform for Live {
 
     #[cold]
     fn freed_twice(&self, id: SuperblockId, class: Class, block: u32) -> ! {
-        let address = Self::link_word(DESCRIPTORS.get(id.0), class, block).addr();
-        crate::global_alloc::freed_twice(address)
+        crate::global_alloc::freed_twice(Self::block_address(DESCRIPTORS.get(id.0), class, block))
     }
 
     #[cold]
     fn corrupted(&self, id: SuperblockId, class: Class, block: u32, _link: u32) -> ! {
-        let mut address = [0; 18];
-        let start = Self::link_word(DESCRIPTORS.get(id.0), class, block).addr();
-        os::fatal(&[
-            "lfalloc: the free block at ",
-            hex(start, &mut address),
-            " was overwritten: something wrote to memory after freeing it, or beyond the end of the block before",
-        ])
+        harden::overwritten(Self::block_address(DESCRIPTORS.get(id.0), class, block))
     }
 }
 

@@ -159,6 +159,7 @@ impl<P: Platform> Core<P> {
                         Ordering::Acquire,
                     ) {
                         Ok(_) => {
+                            self.platform.took(class, out);
                             point!(self, "active.popped");
                             self.after_pop(request, superblock, (old, new), more, last);
                             break;
@@ -241,6 +242,7 @@ impl<P: Platform> Core<P> {
                             Ordering::Acquire,
                         ) {
                             Ok(_) => {
+                                self.platform.took(class, out);
                                 point!(self, "partial.popped");
                                 self.moved(class, id, old, new, Cause::MallocFromPartial);
                                 if credits > 0 {
@@ -306,6 +308,7 @@ impl<P: Platform> Core<P> {
         for (index, block) in (0..).zip(&mut out[..blocks]) {
             *block = Block { superblock: id, index, fresh: zeroed };
         }
+        self.platform.took(class, &out[..blocks]);
         self.platform.count(heap, class, Counter::Allocations, blocks as u32);
         New::Blocks(blocks)
     }

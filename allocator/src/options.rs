@@ -4,6 +4,7 @@
 //!
 //! | variable             | values                        | meaning                                                             |
 //! |----------------------|-------------------------------|---------------------------------------------------------------------|
+//! | `LFALLOC_HARDEN`     | 0, 1                          | whether every free is checked (`harden`)                            |
 //! | `LFALLOC_MAGAZINES`  | 1, 0                          | whether processors have magazines ([`crate::front`])               |
 //! | `LFALLOC_THP`        | 1, 0                          | huge pages everywhere, or behind no superblock (`huge`)             |
 //! | `LFALLOC_KEEP_LARGE` | bytes, also with K, M or G    | freed large blocks that stay warm beside as many as are in use      |
@@ -25,7 +26,7 @@ pub fn value(name: &CStr) -> Option<&'static CStr> {
 
 /// Reads all options that were not read yet.
 pub fn read() {
-    for option in [&MAGAZINES, &THP, &KEEP_LARGE, &RESERVE, &PURGE_MS] {
+    for option in [&HARDEN, &MAGAZINES, &THP, &KEEP_LARGE, &RESERVE, &PURGE_MS] {
         option.read();
     }
 }
@@ -38,6 +39,8 @@ pub(crate) struct Number {
     unit: Unit,
 }
 
+/// See the table. 1 or 0.
+pub(crate) static HARDEN: Number = Number::new(c"LFALLOC_HARDEN", 0, Unit::Switch);
 /// See the table. 1 or 0.
 pub(crate) static MAGAZINES: Number = Number::new(c"LFALLOC_MAGAZINES", 1, Unit::Switch);
 /// See the table. 1, 0, or [`UNSET`].

@@ -10,7 +10,7 @@
 use core::sync::atomic::Ordering;
 
 use crate::anchor::{Anchor, State};
-use crate::descriptor::Descriptor;
+use crate::descriptor::{Block, Descriptor};
 use crate::partial::PartialLists;
 use crate::superblock::RetiredLists;
 
@@ -256,6 +256,25 @@ pub trait Platform {
         block: u32,
         next: u32,
     );
+
+    /// Blocks of one superblock were taken off its list: they are the caller's, and are used after this.
+    #[inline(always)]
+    fn took(&self, class: Class, blocks: &[Block]) {
+        let _ = (class, blocks);
+    }
+    /// The caller is about to put blocks that it owns on the list: returns one that looks as if it were there already. It may end
+    /// the program instead.
+    #[inline(always)]
+    fn gives(
+        &self,
+        id: SuperblockId,
+        descriptor: &Descriptor<Self::Word>,
+        class: Class,
+        blocks: &[u32],
+    ) -> Option<u32> {
+        let _ = (id, descriptor, class, blocks);
+        None
+    }
 
     /// Maps new superblocks; their descriptors are EMPTY, [`crate::descriptor::Backing::Unused`] and in no list.
     /// `None`: the system has no memory.

@@ -10,7 +10,7 @@ use core::sync::atomic::AtomicU64;
 
 use crate::Core;
 use crate::decay;
-use crate::descriptor::Descriptor;
+use crate::descriptor::{Block, Descriptor};
 use crate::global_alloc::{address, batch, locate};
 use crate::live::{HEAP_COUNT, Live};
 use crate::page_map::{Entry, lookup};
@@ -192,6 +192,18 @@ impl Platform for Hooked<'_> {
         next: u32,
     ) {
         Live.set_link(id, descriptor, class, block, next);
+    }
+    fn took(&self, class: Class, blocks: &[Block]) {
+        Live.took(class, blocks);
+    }
+    fn gives(
+        &self,
+        id: SuperblockId,
+        descriptor: &Descriptor<AtomicU64>,
+        class: Class,
+        blocks: &[u32],
+    ) -> Option<u32> {
+        Live.gives(id, descriptor, class, blocks)
     }
     fn map(&self, geometry: Geometry) -> Option<MappedRun> {
         Live.map(geometry)

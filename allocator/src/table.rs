@@ -73,6 +73,20 @@ impl<T: ZeroRecord> Table<T> {
         }
     }
 
+    /// Hands out records until `id` is one; whether there was memory.
+    pub(crate) fn reach(&self, id: u32) -> bool {
+        loop {
+            let len = self.len();
+            if id < len {
+                return true;
+            }
+            // Others may hand out some meanwhile: then these are more than are needed.
+            if self.extend(id - len + 1).is_none() {
+                return false;
+            }
+        }
+    }
+
     fn map_chunk(&self, chunk: usize) -> Option<()> {
         // Acquire: pairs with the Release below.
         if !self.chunks.get(chunk)?.load(Ordering::Acquire).is_null() {

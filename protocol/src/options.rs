@@ -87,6 +87,14 @@ pub const TABLE: &[EnvironmentOption] = &[
         reader: Reader::Both,
     },
     EnvironmentOption {
+        name: "LFALLOC_HARDEN",
+        values: Values::OneOf(&["0", "1"]),
+        written: "0, 1",
+        default: "0",
+        meaning: "check every free and every block that is handed out; without magazines",
+        reader: Reader::Program,
+    },
+    EnvironmentOption {
         name: "LFALLOC_MAGAZINES",
         values: Values::OneOf(&["0", "1"]),
         written: "0, 1",

@@ -15,11 +15,15 @@ fn program() -> &'static Program {
     PROGRAM.get_or_init(|| Program::compile("misuse.c"))
 }
 
-/// The magazines notice other things than the core does.
-const MAGAZINES: [&str; 2] = ["1", "0"];
+/// A variable of the environment and its value: the magazines notice other things than the core does, and whoever checks every
+/// free notices more.
+type Setting = (&'static str, &'static str);
+const MAGAZINES: Setting = ("LFALLOC_MAGAZINES", "1");
+const CORE: Setting = ("LFALLOC_MAGAZINES", "0");
+const HARDENED: Setting = ("LFALLOC_HARDEN", "1");
 
-fn run(case: &str, magazines: &str) -> Outcome {
-    program().run().args([case]).env("LFALLOC_MAGAZINES", magazines).outcome()
+fn run(case: &str, (name, value): Setting) -> Outcome {
+    program().run().args([case]).env(name, value).outcome()
 }
 
 /// The addresses in a text, in the order they stand there.
@@ -37,21 +41,27 @@ fn announced(outcome: &Outcome) -> Vec<u64> {
 }
 
 fn is_foreign(case: &str) {
-    for magazines in MAGAZINES {
-        let outcome = run(case, magazines).succeeded();
+    for setting in [MAGAZINES, CORE] {
+        let outcome = run(case, setting).succeeded();
         let line = outcome.only_line();
         assert!(line.contains("free"), "{case}: {line:?}");
         assert_eq!(addresses(line), announced(&outcome), "{case}: {line:?}");
     }
+    ends(case, HARDENED);
 }
 
 fn is_fatal(case: &str) {
-    for magazines in MAGAZINES {
-        let outcome = run(case, magazines);
-        let line = outcome.aborted();
-        let address = announced(&outcome)[0];
-        assert!(addresses(line).contains(&address), "{case}: {address:#x} is not in {line:?}");
+    for setting in [MAGAZINES, CORE, HARDENED] {
+        ends(case, setting);
     }
+}
+
+/// It ends, and says where.
+fn ends(case: &str, setting: Setting) {
+    let outcome = run(case, setting);
+    let line = outcome.aborted();
+    let address = announced(&outcome)[0];
+    assert!(addresses(line).contains(&address), "{case}: {address:#x} is not in {line:?}");
 }
 
 #[test]
@@ -122,9 +132,9 @@ fn a_pointer_far_into_a_large_block_is_ignored() {
 
 /// Links lie in freed blocks. What was written over them is not followed: the program ends, and the
 /// message names an address among the blocks.
-fn spoils_the_list(case: &str, magazines: &str) {
+fn spoils_the_list(case: &str, setting: Setting) {
     const AROUND: u64 = 1 << 20;
-    let outcome = run(case, magazines);
+    let outcome = run(case, setting);
     let line = outcome.aborted();
     let [lowest, highest] = announced(&outcome)[..] else { panic!("{}", outcome.stdout) };
     let near = lowest - AROUND..highest + AROUND;
@@ -133,14 +143,64 @@ fn spoils_the_list(case: &str, magazines: &str) {
 
 #[test]
 fn a_free_list_that_was_written_over_ends_the_program() {
-    spoils_the_list("written-few", "0");
-    spoils_the_list("written-small", "0");
-    spoils_the_list("written-middle", "0");
+    for setting in [CORE, HARDENED] {
+        spoils_the_list("written-few", setting);
+        spoils_the_list("written-small", setting);
+        spoils_the_list("written-middle", setting);
+    }
 }
 
 /// Blocks in magazines hold no links; beyond what those hold they do.
 #[test]
 fn a_free_list_behind_the_magazines_that_was_written_over_ends_the_program() {
-    spoils_the_list("written-small", "1");
-    spoils_the_list("written-middle", "1");
+    spoils_the_list("written-small", MAGAZINES);
+    spoils_the_list("written-middle", MAGAZINES);
+}
+
+/// A block that is back in its superblock holds its link, which nobody else can make.
+#[test]
+fn a_block_freed_again_later_ends_the_program() {
+    is_fatal("later-small");
+    is_fatal("later-middle");
+}
+
+/// A link is one in its own block only.
+#[test]
+fn a_link_of_another_block_ends_the_program() {
+    for setting in [MAGAZINES, CORE, HARDENED] {
+        spoils_the_list("forged", setting);
+    }
+}
+
+/// Anywhere in a freed block, if every free is checked.
+#[test]
+fn a_write_behind_the_link_ends_the_program_if_hardened() {
+    ends("behind-small", HARDENED);
+    ends("behind-middle", HARDENED);
+}
+
+#[test]
+fn a_freed_block_that_is_resized_or_measured_ends_the_program_if_hardened() {
+    ends("resized", HARDENED);
+    ends("measured", HARDENED);
+}
+
+#[test]
+fn two_threads_that_free_a_small_block_at_once_end_the_program_if_hardened() {
+    run("raced-small", HARDENED).succeeded();
+}
+
+#[test]
+fn two_threads_that_free_a_large_block_at_once_end_the_program() {
+    for setting in [MAGAZINES, HARDENED] {
+        run("raced-large", setting).succeeded();
+    }
+}
+
+/// Aim: no program is ended that did nothing wrong. Method: one that leaves everything in its blocks as it was.
+#[test]
+fn blocks_that_nobody_touched_are_freed() {
+    for setting in [MAGAZINES, CORE, HARDENED] {
+        run("untouched", setting).succeeded();
+    }
 }

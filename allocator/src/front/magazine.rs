@@ -17,6 +17,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use super::depot::MAX_BATCH;
 use super::drain::Magazines;
 use crate::accounting::{self, Purpose};
+use crate::harden;
 use crate::options;
 use crate::os::sequence::{BLOCKS, CLOSED, HEADER_BYTES, MAGAZINES, STRIDE_SHIFT};
 use crate::os::{self, PAGE_BYTES};
@@ -95,7 +96,11 @@ pub(super) fn decide() {
     // meanwhile goes to the core; a child that is forked away meanwhile has no magazines.
     if !IS_DECIDED.swap(true, Ordering::Relaxed) {
         options::read();
-        begin();
+        let is_hardened = options::HARDEN.get() == 1;
+        harden::decide(is_hardened);
+        if !is_hardened {
+            begin();
+        }
     }
 }
 

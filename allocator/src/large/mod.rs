@@ -26,6 +26,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use self::cache::Cache;
 use crate::accounting::{self, InHand, Purpose};
 use crate::decay;
+use crate::harden;
 use crate::huge;
 use crate::list::{self, Links};
 use crate::live::CORE;
@@ -212,15 +213,20 @@ pub(crate) fn free(id: u32) {
 
 fn release(id: u32) {
     let descriptor = DESCRIPTORS.get(id);
+    // Release: pairs with the Acquire in `view`. Of several threads that free the block one succeeds, and for the others it is
+    // none any more.
+    if descriptor.state.compare_exchange(LIVE, CACHED, Ordering::AcqRel, Ordering::Relaxed).is_err()
+    {
+        crate::global_alloc::freed_twice(descriptor.address.load(Ordering::Relaxed) as usize);
+    }
     let bytes = descriptor.bytes();
     page_map::set(descriptor.base(), 1, Entry::FreedLarge);
     descriptor.since.store(os::ticks(), Ordering::Relaxed);
     CACHE.no_longer_wasted(descriptor.wasted());
     LIVE_BYTES.fetch_sub(bytes as u64, Ordering::Relaxed);
-    // Release: pairs with the Acquire in `view`.
-    descriptor.state.store(CACHED, Ordering::Release);
     FREES.fetch_add(1, Ordering::Relaxed);
-    if bytes > cache::MAX_BYTES {
+    // What is unmapped cannot be used any more without a fault.
+    if bytes > cache::MAX_BYTES || harden::is_on() {
         return give_back(id);
     }
     CACHE.put(&Descriptors, (id, bytes), live_bytes(), cool);

@@ -26,6 +26,7 @@ use crate::active::Active;
 use crate::anchor::State;
 use crate::descriptor::Backing;
 use crate::front::{self, view};
+use crate::link::Seal;
 use crate::live::{CORE, Live};
 use crate::os;
 use crate::platform::{Class, Heap, Platform, SuperblockId};
@@ -47,7 +48,7 @@ const MAX_BLOCKS: usize = {
 /// Bytes copied at a time.
 const PIECE_BYTES: usize = 16 << 10;
 /// Bytes of a link.
-const LINK_BYTES: usize = size_of::<u32>();
+const LINK_BYTES: usize = size_of::<u64>();
 
 /// How far a look got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,7 +214,11 @@ impl Magnifier {
         let sight = if before.state == State::Empty {
             (0..blocks).for_each(|block| self.mark(block));
             Sight::Exact
-        } else if !self.read_links(before.address as usize, row.block_bytes as usize, written) {
+        } else if !self.read_links(
+            (before.address as usize, Live::seal(descriptor)),
+            row.block_bytes as usize,
+            written,
+        ) {
             Sight::Nothing
         } else if self.walk(&before, blocks, written) {
             Sight::Exact
@@ -231,7 +236,7 @@ impl Magnifier {
     }
 
     /// Copies the links of the first `count` blocks; false if the memory cannot be read.
-    fn read_links(&mut self, base: usize, block_bytes: usize, count: u32) -> bool {
+    fn read_links(&mut self, (base, seal): (usize, Seal), block_bytes: usize, count: u32) -> bool {
         let per_piece = (PIECE_BYTES / block_bytes).max(1);
         let mut start = base;
         for links in self.links[..count as usize].chunks_mut(per_piece) {
@@ -239,10 +244,11 @@ impl Magnifier {
             if !os::read_memory(start, piece) {
                 return false;
             }
-            for (link, block) in links.iter_mut().zip(piece.chunks(block_bytes)) {
-                if let Some(bytes) = block.first_chunk() {
-                    *link = u32::from_ne_bytes(*bytes);
-                }
+            let blocks = (start..).step_by(block_bytes).zip(piece.chunks(block_bytes));
+            for (link, (address, block)) in links.iter_mut().zip(blocks) {
+                let word = block.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
+                // What is no link leads nowhere: the list is not one then.
+                *link = word.and_then(|word| seal.open(address, word)).unwrap_or(u32::MAX);
             }
             start += links.len() * block_bytes;
         }

@@ -19,6 +19,7 @@ const SYS_GETTID: usize = 186;
 const SYS_CLOCK_GETTIME: usize = 228;
 const SYS_TGKILL: usize = 234;
 const SYS_PROCESS_VM_READV: usize = 310;
+const SYS_GETRANDOM: usize = 318;
 const SYS_MEMBARRIER: usize = 324;
 
 const PROT_NONE: usize = 0;
@@ -30,6 +31,7 @@ const MADV_HUGEPAGE: usize = 14;
 const MADV_NOHUGEPAGE: usize = 15;
 const MREMAP_MAYMOVE_FIXED: usize = 1 | 2;
 const CLOCK_MONOTONIC: usize = 1;
+const GRND_NONBLOCK: usize = 1;
 const SIGABRT: usize = 6;
 const ENOMEM: isize = -12;
 const O_RDONLY_CLOEXEC: usize = 0o2_000_000;
@@ -203,6 +205,20 @@ pub(crate) fn read_memory(address: usize, out: &mut [u8]) -> bool {
 pub(crate) fn ticks() -> u64 {
     // SAFETY: unprivileged on Linux.
     unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// A number that nobody can guess, as far as the system has such a one (getrandom(2)); never waits for it.
+pub(crate) fn random() -> u64 {
+    let mut number = 0u64;
+    let arguments =
+        [(&raw mut number).expose_provenance(), size_of::<u64>(), GRND_NONBLOCK, 0, 0, 0];
+    // SAFETY: the kernel writes no more than the number.
+    let got = unsafe { syscall(SYS_GETRANDOM, arguments) };
+    if got != size_of::<u64>() as isize {
+        // Early at the system's start, or forbidden: where the stack lies, and when.
+        number ^= ticks().wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (&raw const number).addr() as u64;
+    }
+    number
 }
 
 /// Nanoseconds of the system's monotonic clock.

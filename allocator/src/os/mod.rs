@@ -15,6 +15,7 @@
 //! | [`process_id`]         | the process                                                                    |
 //! | [`will_write`]         | has the processor get a cache line                                              |
 //! | [`ticks`]              | a fast monotonic clock in ticks of its own                                      |
+//! | [`random`]             | a number that nobody can guess                                                 |
 //! | [`monotonic_ns`]       | the system's monotonic clock                                                    |
 //! | [`sequence`]           | restartable sequences on per-processor arrays                                   |
 //! | [`sequence_area`]      | where the kernel keeps a thread's processor, if sequences can be used           |
@@ -59,8 +60,8 @@ pub(crate) mod sequence;
 pub(crate) use linux::{
     Huge, Remapped, advise_huge, decimal, decommit, environment, environment_is_there, fatal,
     fence_sequences, give_way, has_raised_rights, huge_pages, map, monotonic_ns,
-    possible_processors, print, process_id, read_memory, register_sequence_fence, remap_in_place,
-    remap_onto, reserve, ticks, unmap,
+    possible_processors, print, process_id, random, read_memory, register_sequence_fence,
+    remap_in_place, remap_onto, reserve, ticks, unmap,
 };
 pub(crate) use processor::{processor, sequence_area, thread_pointer, will_write};
 

@@ -5,7 +5,10 @@
 #include "pattern.h"
 #include <errno.h>
 #include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 
 /* As in lfalloc.h; found by name, so that the program runs on the C library, too. */
 struct totals {
@@ -97,6 +100,97 @@ static void write_after_free(size_t size, int many) {
     say("not noticed\n");
 }
 
+/* Blocks with every other one freed, and given back to its superblock, which stays in use. */
+enum { MANY = 2000 };
+static void *kept[MANY];
+
+static void scatter(size_t size) {
+    for (int i = 0; i < MANY; i++) kept[i] = malloc(hide(size));
+    for (int i = 0; i < MANY; i += 2) free(hide_pointer(kept[i]));
+    malloc_trim(0);
+}
+
+/* Freed again when it has left the magazines long ago; noticed when it comes back from there once more. */
+static void twice_later(size_t size) {
+    scatter(size);
+    void *block = kept[MANY / 2];
+    announce(block);
+    free(hide_pointer(block));
+    malloc_trim(0);
+    say("not noticed\n");
+}
+
+/* The link of another block, as somebody writes it who can read. */
+static void forge(size_t size) {
+    scatter(size);
+    announce(kept[MANY / 2]);
+    announce(kept[MANY / 2 + 2]);
+    memcpy(hide_pointer(kept[MANY / 2]), hide_pointer(kept[MANY / 2 + 2]), 8);
+    for (int i = 0; i < MANY; i++) memset(malloc(hide(size)), 0x42, size);
+    say("not noticed\n");
+}
+
+/* A write far behind the link. */
+static void write_behind(size_t size, size_t offset) {
+    scatter(size);
+    char *block = kept[MANY / 2];
+    announce(block);
+    ((char *)hide_pointer(block))[offset] ^= 1;
+    for (int i = 0; i < MANY; i++) memset(malloc(hide(size)), 0x42, size);
+    say("not noticed\n");
+}
+
+static void use_freed(int resizes) {
+    scatter(100);
+    void *block = kept[MANY / 2];
+    announce(block);
+    if (resizes) kept[0] = realloc(hide_pointer(block), hide(104));
+    else (void)malloc_usable_size(hide_pointer(block));
+    say("not noticed\n");
+}
+
+static _Atomic int ready;
+
+static void *free_at_once(void *block) {
+    /* Spinning, so that both go on in the same moment. */
+    ready++;
+    while (ready < 2) {}
+    free(block);
+    return NULL;
+}
+
+/* In each of many children two threads free a block: every child must end by it. */
+static void race(size_t size) {
+    int unnoticed = 0;
+    for (int child = 0; child < 400; child++) {
+        pid_t pid = fork();
+        REQUIRE(pid >= 0);
+        if (pid == 0) {
+            /* Nothing on standard error: it is expected. */
+            close(2);
+            void *block = malloc(hide(size));
+            pthread_t threads[2];
+            for (int i = 0; i < 2; i++) REQUIRE(!pthread_create(&threads[i], NULL, free_at_once, block));
+            for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+            _exit(0);
+        }
+        int status;
+        REQUIRE(waitpid(pid, &status, 0) == pid);
+        if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT) unnoticed++;
+    }
+    CHECK(unnoticed == 0);
+}
+
+/* What a program does not write to holds what stood there before: the links of former lives. No harm may come of it. */
+static void untouched(void) {
+    for (int round = 0; round < 200; round++) {
+        size_t size = (size_t[]){16, 48, 100, 700, 5000}[round % 5];
+        scatter(size);
+        for (int i = 1; i < MANY; i += 2) free(hide_pointer(kept[i]));
+        if (round % 3 == 0) malloc_trim(0);
+    }
+}
+
 int main(int argc, char **argv) {
     begin(argc, argv);
     REQUIRE(argc > 1);
@@ -131,6 +225,16 @@ int main(int argc, char **argv) {
     else if (strcmp(what, "interior-large") == 0) interior(1 << 20, 4096);
     else if (strcmp(what, "interior-end") == 0)
         foreign((char *)malloc(hide(1 << 20)) + (1 << 20) - 16);
+    else if (strcmp(what, "later-small") == 0) twice_later(100);
+    else if (strcmp(what, "later-middle") == 0) twice_later(5000);
+    else if (strcmp(what, "forged") == 0) forge(64);
+    else if (strcmp(what, "behind-small") == 0) write_behind(64, 40);
+    else if (strcmp(what, "behind-middle") == 0) write_behind(5000, 3000);
+    else if (strcmp(what, "resized") == 0) use_freed(1);
+    else if (strcmp(what, "measured") == 0) use_freed(0);
+    else if (strcmp(what, "raced-small") == 0) race(100);
+    else if (strcmp(what, "raced-large") == 0) race(200 << 10);
+    else if (strcmp(what, "untouched") == 0) untouched();
     else if (strcmp(what, "written-few") == 0) write_after_free(64, 10);
     else if (strcmp(what, "written-small") == 0) write_after_free(64, 20000);
     else if (strcmp(what, "written-middle") == 0) write_after_free(5000, 4000);
