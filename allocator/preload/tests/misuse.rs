@@ -112,6 +112,7 @@ fn a_large_block_freed_twice_ends_the_program() {
 fn a_pointer_into_a_small_block_ends_the_program() {
     is_fatal("interior-small");
     is_fatal("interior-odd");
+    is_fatal("interior-popped");
 }
 
 #[test]

@@ -253,6 +253,13 @@ const fn refused(result: u32) -> Refused {
     }
 }
 
+/// Somebody has freed what is no block, and C's free does not look. (With C's calling convention nothing unwinds from here.)
+#[cold]
+#[inline(never)]
+extern "C" fn no_block(address: usize) -> ! {
+    crate::global_alloc::foreign(address)
+}
+
 /// Takes the block pushed last from the magazine of this processor.
 ///
 /// # Safety
@@ -275,8 +282,14 @@ pub(crate) unsafe fn pop(key: Key) -> Result<usize, Refused> {
             "mov qword ptr [{magazine}], {word}";
         );
     }
-    // Blocks lie at multiples of 16, and what tells of a failure does not.
-    if result.is_multiple_of(16) { Ok(result) } else { Err(refused(result as u32)) }
+    // Blocks lie at multiples of 16, and what tells of a failure, 32 bits of it, does not.
+    if result.is_multiple_of(16) {
+        Ok(result)
+    } else if result > u32::MAX as usize {
+        no_block(result)
+    } else {
+        Err(refused(result as u32))
+    }
 }
 
 /// Puts a block into the magazine of this processor.

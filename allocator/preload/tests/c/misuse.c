@@ -75,6 +75,15 @@ static void interior(size_t size, size_t offset) {
     say("not noticed\n");
 }
 
+/* Handed out next, if nobody looked. */
+static void interior_popped(size_t size, size_t offset) {
+    char *block = malloc(hide(size));
+    announce(block + offset);
+    free(hide_pointer(block + offset));
+    (void)!malloc(hide(size));
+    say("not noticed\n");
+}
+
 /* Writes over many freed blocks and allocates until what was written would be believed. */
 static void write_after_free(size_t size, int many) {
     void **blocks = mmap(NULL, (size_t)many * sizeof *blocks, PROT_READ | PROT_WRITE,
@@ -223,6 +232,7 @@ int main(int argc, char **argv) {
     else if (strcmp(what, "interior-odd") == 0) interior(100, 1);
     else if (strcmp(what, "interior-middle") == 0) interior(40 << 10, 4096);
     else if (strcmp(what, "interior-large") == 0) interior(1 << 20, 4096);
+    else if (strcmp(what, "interior-popped") == 0) interior_popped(100, 8);
     else if (strcmp(what, "interior-end") == 0)
         foreign((char *)malloc(hide(1 << 20)) + (1 << 20) - 16);
     else if (strcmp(what, "later-small") == 0) twice_later(100);
