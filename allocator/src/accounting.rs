@@ -13,7 +13,8 @@ use crate::os;
 pub(crate) enum Purpose {
     /// Superblocks and large blocks, which a census finds itself.
     Blocks,
-    /// Tables: counted as metadata here.
+    /// Tables, and magazines: counted as metadata here. Between guards, which are not counted: whoever writes over the ends of blocks
+    /// and goes on is ended by the processor before he comes to what decides which block is next.
     Metadata,
 }
 
@@ -31,9 +32,15 @@ struct Cell(AtomicU64);
 
 // All orderings here are Relaxed: counters publish nothing. A census compares them before and after.
 
-/// Maps counted memory, see [`os::map`].
+/// Maps counted memory, see [`os::map`]; metadata at multiples of a page.
 pub(crate) fn map(bytes: usize, align: usize, purpose: Purpose) -> Option<usize> {
-    let address = os::map(bytes, align)?;
+    let address = match purpose {
+        Purpose::Blocks => os::map(bytes, align)?,
+        Purpose::Metadata => {
+            debug_assert!(align <= os::PAGE_BYTES, "guarded pages are no better aligned");
+            os::map_guarded(bytes)?
+        }
+    };
     mapped(bytes as i64);
     if purpose == Purpose::Metadata {
         METADATA.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -44,10 +51,14 @@ pub(crate) fn map(bytes: usize, align: usize, purpose: Purpose) -> Option<usize>
 /// Unmaps counted memory; whether that worked.
 ///
 /// # Safety
-/// As [`os::unmap`].
+/// As [`os::unmap`]; all of what one [`map`] returned, if it is metadata.
 pub(crate) unsafe fn unmap(address: usize, bytes: usize, purpose: Purpose) -> bool {
-    // SAFETY: the caller's.
-    let done = unsafe { os::unmap(address, bytes) };
+    let done = match purpose {
+        // SAFETY: the caller's.
+        Purpose::Blocks => unsafe { os::unmap(address, bytes) },
+        // SAFETY: the caller's.
+        Purpose::Metadata => unsafe { os::unmap_guarded(address, bytes) },
+    };
     if done {
         mapped(-(bytes as i64));
         if purpose == Purpose::Metadata {

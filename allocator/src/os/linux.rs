@@ -25,6 +25,7 @@ const SYS_MEMBARRIER: usize = 324;
 const PROT_NONE: usize = 0;
 const PROT_READ_WRITE: usize = 1 | 2;
 const MAP_PRIVATE_ANONYMOUS: usize = 0x02 | 0x20;
+const MAP_FIXED: usize = 0x10;
 const MAP_NORESERVE: usize = 0x4000;
 const MADV_DONTNEED: usize = 4;
 const MADV_HUGEPAGE: usize = 14;
@@ -105,6 +106,32 @@ pub(crate) fn map(bytes: usize, align: usize) -> Option<usize> {
 /// Reserves addresses without memory behind them.
 pub(crate) fn reserve(bytes: usize, align: usize) -> Option<usize> {
     map_with(bytes, align, PROT_NONE, MAP_NORESERVE)
+}
+
+/// As [`map`], at a multiple of the page size, with a page on either side that nobody can read or write.
+pub(crate) fn map_guarded(bytes: usize) -> Option<usize> {
+    let whole = bytes.checked_add(2 * PAGE_BYTES)?;
+    let start = reserve(whole, PAGE_BYTES)?;
+    let address = start + PAGE_BYTES;
+    let flags = MAP_PRIVATE_ANONYMOUS | MAP_FIXED;
+    let arguments = [address, bytes, PROT_READ_WRITE, flags, usize::MAX, 0];
+    // SAFETY: replaces pages of the reservation made above, known to nobody (mmap(2)).
+    let result = unsafe { syscall(SYS_MMAP, arguments) };
+    if usize::try_from(result) == Ok(address) {
+        return Some(address);
+    }
+    // SAFETY: the reservation, known to nobody. Should that fail, at the mapping limit, it stays, without memory.
+    let _ = unsafe { unmap(start, whole) };
+    None
+}
+
+/// [`unmap`] of what [`map_guarded`] mapped, with its guards.
+///
+/// # Safety
+/// As there; `address` is what that returned for so many bytes.
+pub(crate) unsafe fn unmap_guarded(address: usize, bytes: usize) -> bool {
+    // SAFETY: the caller's, and the pages on either side, which nobody uses.
+    unsafe { unmap(address - PAGE_BYTES, bytes + 2 * PAGE_BYTES) }
 }
 
 /// Unmaps pages; whether that worked. It fails when splitting a mapping would pass the limit of mappings.
@@ -401,6 +428,22 @@ pub(crate) fn fatal(parts: &[&str]) -> ! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Aim: who runs over either end of guarded pages meets what nobody can touch, and guards go with their pages. Method: has the
+    /// system read the bytes at the ends and beside them, before and after.
+    #[test]
+    fn guards_are_at_both_ends() {
+        let bytes = 3 * PAGE_BYTES;
+        let address = map_guarded(bytes).unwrap();
+        let is_readable = |address: usize| read_memory(address, &mut [0]);
+        assert!(is_readable(address) && is_readable(address + bytes - 1));
+        assert!(!is_readable(address - 1) && !is_readable(address - PAGE_BYTES));
+        assert!(!is_readable(address + bytes) && !is_readable(address + bytes + PAGE_BYTES - 1));
+        // SAFETY: mapped above, and used by nobody.
+        assert!(unsafe { unmap_guarded(address, bytes) });
+        assert!(!is_readable(address) && !is_readable(address + bytes - 1));
+        assert!(map_guarded(usize::MAX - PAGE_BYTES + 1).is_none(), "sizes do not wrap");
+    }
 
     /// Aim: mappings have the alignment asked for and are zero. Method: alignments from a page to 4 MiB, kept so
     /// that the kernel cannot hand the same place out again.

@@ -3,7 +3,8 @@
 //! | function               | what it does                                                                   |
 //! |------------------------|--------------------------------------------------------------------------------|
 //! | [`map`]                | private zero pages at an alignment; `None` when there is no memory              |
-//! | [`unmap`]              | gives pages and their addresses back; fails at the mapping limit                |
+//! | [`map_guarded`]        | the same with a page on either side that nobody can touch                      |
+//! | [`unmap`], [`unmap_guarded`] | gives pages and their addresses back; fails at the mapping limit                |
 //! | [`decommit`]           | gives pages back, keeps the addresses; fails on locked pages                    |
 //! | [`remap_in_place`]     | grows or shrinks a mapping where it is                                          |
 //! | [`remap_onto`]         | moves a mapping onto a reservation                                              |
@@ -59,9 +60,9 @@ pub(crate) mod sequence;
 
 pub(crate) use linux::{
     Huge, Remapped, advise_huge, decimal, decommit, environment, environment_is_there, fatal,
-    fence_sequences, give_way, has_raised_rights, huge_pages, map, monotonic_ns,
+    fence_sequences, give_way, has_raised_rights, huge_pages, map, map_guarded, monotonic_ns,
     possible_processors, print, process_id, random, read_memory, register_sequence_fence,
-    remap_in_place, remap_onto, reserve, ticks, unmap,
+    remap_in_place, remap_onto, reserve, ticks, unmap, unmap_guarded,
 };
 pub(crate) use processor::{processor, sequence_area, thread_pointer, will_write};
 
