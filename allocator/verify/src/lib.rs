@@ -7,11 +7,13 @@
 //!   every operation interrupted or stopped for ever at each of its points.
 //! * [`shadow`] — what every live block of the shipped allocator should hold, for stress and property tests.
 //! * [`shipped`] — the library as it ships.
+//! * [`attacks`] — what becomes of attacks, on the library and on other allocators.
 //! * [`catalogue`] — the named races, and the seeded faults each of them must find.
 //!
 //! Every execution ends by draining the heap: each block comes out exactly once, or the model fails. A model's
 //! result counts only because its mutants die.
 
+pub mod attacks;
 pub mod catalogue;
 pub mod explore;
 pub mod front;
