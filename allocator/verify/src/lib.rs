@@ -8,6 +8,7 @@
 //! * [`shadow`] — what every live block of the shipped allocator should hold, for stress and property tests.
 //! * [`shipped`] — the library as it ships.
 //! * [`attacks`] — what becomes of attacks, on the library and on other allocators.
+//! * [`soak`] — what a program can do to the library, for long.
 //! * [`catalogue`] — the named races, and the seeded faults each of them must find.
 //!
 //! Every execution ends by draining the heap: each block comes out exactly once, or the model fails. A model's
@@ -21,3 +22,4 @@ pub mod machine;
 pub mod scenario;
 pub mod shadow;
 pub mod shipped;
+pub mod soak;
