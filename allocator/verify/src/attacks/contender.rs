@@ -129,7 +129,7 @@ const ALL: [Row; 12] = [
         "jemalloc junk",
         Some("jemalloc"),
         Origin::Debian(JEMALLOC_SO),
-        &[("MALLOC_CONF", "junk:true,abort:true,abort_conf:true,tcache:false")],
+        &[("MALLOC_CONF", "junk:true,abort:true,abort_conf:true")],
     ),
     ("mimalloc", None, Origin::Crate(&MIMALLOC), &[]),
     (

@@ -16,7 +16,7 @@ const ROUNDS: usize = 5;
 const MILLISECONDS: &str = "100";
 
 /// Nanoseconds an operation on each contender, medians of rounds in which everybody has his turn; those that are guarded also as a
-/// multiple of what they are without. As a table in Markdown.
+/// multiple of what they are without, the median of what each round says. As a table in Markdown.
 ///
 /// # Errors
 /// If the workloads do not compile or run.
@@ -42,15 +42,14 @@ pub fn table(on: &[Contender]) -> Result<String, String> {
             }
         }
     }
-    let medians: Vec<Vec<f64>> =
-        times.into_iter().map(|times| times.into_iter().map(median).collect()).collect();
-    for (contender, own) in on.iter().zip(&medians) {
+    for (contender, own) in on.iter().zip(&times) {
         let _ = write!(text, "\n| {} |", contender.name);
         let bare = on.iter().position(|other| Some(other.name) == contender.guards);
-        for (place, ns) in own.iter().enumerate() {
-            let _ = write!(text, " {ns:.1}");
-            if let Some(bare) = bare.and_then(|bare| medians.get(bare)?.get(place)) {
-                let _ = write!(text, " ({:.2} ×)", ns / bare);
+        for (place, own) in own.iter().enumerate() {
+            let _ = write!(text, " {:.1}", median(own.clone()));
+            if let Some(bare) = bare.and_then(|bare| times.get(bare)?.get(place)) {
+                let ratios = own.iter().zip(bare).map(|(own, bare)| own / bare).collect();
+                let _ = write!(text, " ({:.2} ×)", median(ratios));
             }
             text.push_str(" |");
         }

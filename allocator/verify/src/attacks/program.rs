@@ -9,9 +9,20 @@ use super::contender::Contender;
 use super::ending::{Ending, Report};
 use super::{Folder, c_files, compile};
 
-/// How long an attack may take. Most need some milliseconds; one that ran into a list without an end, or a lock that nobody
-/// leaves, never comes back.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a process may take.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Processor time, in hundredths of a second.
+    ticks: u64,
+    /// Waiting without using any. (Other things may keep the machine busy: time that passes while it could run says nothing.)
+    idle: Duration,
+}
+
+/// Most attacks need some milliseconds; one that runs around in a list without an end, or waits for a lock that nobody leaves, never
+/// comes back.
+const PATIENCE: Patience = Patience { ticks: 300, idle: Duration::from_secs(10) };
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// One of the attacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,18 +81,6 @@ impl Program {
         }
     }
 
-    /// Whether an allocator knows a variable of the environment: whether it says that nonsense in it is ignored.
-    ///
-    /// # Errors
-    /// If the program does not run.
-    pub fn is_option(&self, variable: &str, on: &Contender) -> Result<bool, String> {
-        let mut command = Command::new(self.path());
-        on.prepare(&mut command);
-        let output = command.arg("list").env(variable, "nonsense").output();
-        let output = output.map_err(|error| format!("attacks list: {error}"))?;
-        Ok(String::from_utf8_lossy(&output.stderr).contains(variable))
-    }
-
     /// One trial.
     ///
     /// # Errors
@@ -91,7 +90,7 @@ impl Program {
         let mut command = Command::new(self.path());
         command.args([attack, &seed.to_string()]).arg(trial.path("report"));
         on.prepare(&mut command);
-        let (status, files) = trial.run(&mut command)?;
+        let (status, files) = trial.run(&mut command, PATIENCE)?;
         let [said, told, report] = files;
         Ending::of(status, &said, &told, &Report::from_bytes(&report))
             .map_err(|why| format!("{attack} on {}, trial {seed}: {why}", on.name))
@@ -124,16 +123,20 @@ impl Trial {
     }
 
     /// How it ended, none if it did not; what it wrote, what was written to standard error, and its report.
-    fn run(&self, command: &mut Command) -> Result<(Option<ExitStatus>, [Vec<u8>; 3]), String> {
+    fn run(
+        &self,
+        command: &mut Command,
+        patience: Patience,
+    ) -> Result<(Option<ExitStatus>, [Vec<u8>; 3]), String> {
         let file = |name: &str| File::create(self.path(name)).map_err(|error| error.to_string());
         let child =
             command.stdin(Stdio::null()).stdout(file("said")?).stderr(file("told")?).spawn();
         let mut child = child.map_err(|error| format!("{command:?}: {error}"))?;
-        let start = Instant::now();
+        let mut watch = Watch::new(child.id(), patience);
         let status = loop {
             match child.try_wait().map_err(|error| error.to_string())? {
                 Some(status) => break Some(status),
-                None if start.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(1)),
+                None if !watch.hangs() => std::thread::sleep(Duration::from_millis(1)),
                 None => {
                     // If it has ended just now there is nothing to kill.
                     let _ = child.kill();
@@ -144,5 +147,69 @@ impl Trial {
         };
         let read = |name: &str| fs::read(self.path(name)).map_err(|error| error.to_string());
         Ok((status, [read("said")?, read("told")?, read("report")?]))
+    }
+}
+
+/// Looks now and then what a process does.
+struct Watch {
+    process: u32,
+    patience: Patience,
+    looked: Instant,
+    /// When it had used another number of ticks, or could have gone on.
+    alive: Instant,
+    ticks: u64,
+}
+
+impl Watch {
+    fn new(process: u32, patience: Patience) -> Self {
+        Self { process, patience, looked: Instant::now(), alive: Instant::now(), ticks: 0 }
+    }
+
+    /// Whether it has run, or waited, for too long.
+    fn hangs(&mut self) -> bool {
+        if self.looked.elapsed() < LOOK {
+            return false;
+        }
+        self.looked = Instant::now();
+        // Of a process that has ended: whoever waits for it will see that.
+        let Some((is_runnable, ticks)) = state(self.process) else { return false };
+        if is_runnable || ticks != self.ticks {
+            self.alive = self.looked;
+        }
+        self.ticks = ticks;
+        ticks > self.patience.ticks || self.alive.elapsed() > self.patience.idle
+    }
+}
+
+/// Whether a process could go on if there were a processor for it, and the ticks that it has used (proc(5)).
+fn state(process: u32) -> Option<(bool, u64)> {
+    let line = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // Its name is in brackets, and may be anything.
+    let mut fields = line.rsplit_once(')')?.1.split_whitespace();
+    let is_runnable = fields.next()? == "R";
+    let mut times = fields.skip(10);
+    let user: u64 = times.next()?.parse().ok()?;
+    let system: u64 = times.next()?.parse().ok()?;
+    Some((is_runnable, user + system))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Aim: who runs for ever, and who waits for ever, is told, and what it says is kept. Method: a shell that does either.
+    #[test]
+    fn what_never_comes_back_is_told() {
+        let patience = Patience { ticks: 20, idle: Duration::from_secs(1) };
+        for (script, hangs) in [
+            ("echo x; while :; do :; done", true),
+            ("echo x; exec sleep 1000", true),
+            ("echo x", false),
+        ] {
+            let ended = Trial::new()
+                .and_then(|trial| trial.run(Command::new("sh").args(["-c", script]), patience));
+            let (status, [said, ..]) = ended.unwrap_or_else(|why| panic!("{why}"));
+            assert_eq!((status.is_none(), &said[..]), (hangs, &b"x\n"[..]), "{script}");
+        }
     }
 }
