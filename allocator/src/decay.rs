@@ -8,71 +8,176 @@
 //! There is no thread for this: the events that cost more than reading a clock drive it (a superblock is taken or becomes
 //! EMPTY, a large block is freed). So a process that does nothing keeps what it has, until [`crate::LfAlloc::purge`].
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::platform::Word;
 use crate::{front, large, live, options, os};
 
 /// Ticks of a millisecond, about: of processors of 2 to 4 GHz. The default of [`options::PURGE_MS`] is then half a second to a
 /// second.
 const TICKS_PER_MS: u64 = 3_000_000;
 
-/// When the interval began; 0: none has.
-static BEGAN: AtomicU64 = AtomicU64::new(0);
+/// Faults that models seed on purpose, to show that they would see them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The code as it ships.
+    None,
+    /// The next interval begins with a store: whoever sees that one has ended ends it.
+    BeganStored,
+    /// What an interval left is taken by a load and a store.
+    EndedLoaded,
+    /// That nothing is due is said after what was due was looked for.
+    DueClearedAfter,
+}
 
-/// Whether an interval has ended, and nobody has given back what was not needed in it yet.
-static HAS_ENDED: AtomicBool = AtomicBool::new(false);
-/// Whether the end of an interval found more EMPTY superblocks than are to be kept, and they are not given back yet.
-static IS_SURPLUS: AtomicBool = AtomicBool::new(false);
-/// Whether there was an event, and something is to be done.
-static IS_DUE: AtomicBool = AtomicBool::new(false);
+/// What is shared; 0 and 1 but for the first. Relaxed, all: one thread gets the interval, and nothing else hangs on it.
+#[derive(Debug, Default)]
+pub struct Words<W> {
+    /// When the interval began; 0: none has.
+    pub began: W,
+    /// Whether an interval has ended, and nobody has given back what was not needed in it yet.
+    pub has_ended: W,
+    /// Whether the end of an interval found more EMPTY superblocks than are to be kept, and they are not given back yet.
+    pub is_surplus: W,
+    /// Whether there was an event, and something is to be done.
+    pub is_due: W,
+}
 
-/// An event has come that may cost a little. It may be deep within the core: what is to be done is left to [`settle`].
-pub(crate) fn event() {
-    let now = os::ticks();
-    // Relaxed, all here: one thread gets the interval, and nothing else hangs on it.
-    let began = BEGAN.load(Ordering::Relaxed);
-    let interval = options::PURGE_MS.get().saturating_mul(TICKS_PER_MS);
+/// What intervals are of.
+pub trait Intervals {
+    /// The atomic word.
+    type Word: Word;
+    /// The fault to seed; a constant, so that it costs nothing.
+    const FAULT: Fault = Fault::None;
+
+    /// What is shared.
+    fn words(&self) -> &Words<Self::Word>;
+    /// A clock in ticks of its own.
+    fn now_ticks(&self) -> u64;
+    /// The length of an interval; 0: none ever ends.
+    fn interval_ticks(&self) -> u64;
+    /// Gives back half of what was not needed.
+    fn end(&self);
+    /// Gives back a bounded amount of what is too much; whether there may be more.
+    fn give_back_surplus(&self) -> bool;
+}
+
+/// An event has come that may cost a little: what is to be done is left to whoever finds that it [`is_due`].
+pub fn event_in<I: Intervals>(intervals: &I) {
+    let now = intervals.now_ticks();
+    let words = intervals.words();
+    let began = words.began.load(Ordering::Relaxed);
+    let interval = intervals.interval_ticks();
     if now.wrapping_sub(began) >= interval
         && interval > 0
         // Failure: another thread was faster, and has said so.
-        && BEGAN.compare_exchange(began, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        && begins(intervals, began, now)
         && began != 0
     {
-        HAS_ENDED.store(true, Ordering::Relaxed);
-        IS_DUE.store(true, Ordering::Relaxed);
-    } else if IS_SURPLUS.load(Ordering::Relaxed) {
-        IS_DUE.store(true, Ordering::Relaxed);
+        words.has_ended.store(1, Ordering::Relaxed);
+        words.is_due.store(1, Ordering::Relaxed);
+    } else if words.is_surplus.load(Ordering::Relaxed) != 0 {
+        words.is_due.store(1, Ordering::Relaxed);
     }
+}
+
+/// The next interval begins; whether that was this thread's doing.
+fn begins<I: Intervals>(intervals: &I, began: u64, now: u64) -> bool {
+    let word = &intervals.words().began;
+    if I::FAULT == Fault::BeganStored {
+        word.store(now, Ordering::Relaxed);
+        return true;
+    }
+    word.compare_exchange(began, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+}
+
+/// Whether something is to be given back by [`give_back`].
+#[inline(always)]
+pub fn is_due<I: Intervals>(intervals: &I) -> bool {
+    intervals.words().is_due.load(Ordering::Relaxed) != 0
+}
+
+/// Gives back what is due.
+pub fn give_back<I: Intervals>(intervals: &I) {
+    let words = intervals.words();
+    if I::FAULT != Fault::DueClearedAfter {
+        words.is_due.store(0, Ordering::Relaxed);
+    }
+    // Whoever gets it does it.
+    let has_ended = if I::FAULT == Fault::EndedLoaded {
+        let has_ended = words.has_ended.load(Ordering::Relaxed);
+        words.has_ended.store(0, Ordering::Relaxed);
+        has_ended
+    } else {
+        words.has_ended.swap(0, Ordering::Relaxed)
+    };
+    if I::FAULT == Fault::DueClearedAfter {
+        words.is_due.store(0, Ordering::Relaxed);
+    }
+    if has_ended != 0 {
+        intervals.end();
+        words.is_surplus.store(1, Ordering::Relaxed);
+    }
+    if words.is_surplus.load(Ordering::Relaxed) != 0 && !intervals.give_back_surplus() {
+        words.is_surplus.store(0, Ordering::Relaxed);
+    }
+}
+
+static WORDS: Words<AtomicU64> = Words {
+    began: AtomicU64::new(0),
+    has_ended: AtomicU64::new(0),
+    is_surplus: AtomicU64::new(0),
+    is_due: AtomicU64::new(0),
+};
+
+/// The intervals of this process.
+struct Ours;
+
+impl Intervals for Ours {
+    type Word = AtomicU64;
+
+    #[inline(always)]
+    fn words(&self) -> &Words<AtomicU64> {
+        &WORDS
+    }
+    fn now_ticks(&self) -> u64 {
+        os::ticks()
+    }
+    fn interval_ticks(&self) -> u64 {
+        options::PURGE_MS.get().saturating_mul(TICKS_PER_MS)
+    }
+    fn end(&self) {
+        end_interval();
+    }
+    fn give_back_surplus(&self) -> bool {
+        live::cool_surplus()
+    }
+}
+
+/// An event has come that may cost a little. It may be deep within the core: what is to be done is left to [`settle`].
+pub(crate) fn event() {
+    event_in(&Ours);
 }
 
 /// Gives back what was not needed, a bounded amount of it, after an operation that events may have come in: where no superblock, no
 /// large block and no batch is in hand, and not within itself.
 #[inline]
 pub(crate) fn settle() {
-    // Relaxed: as above.
-    if IS_DUE.load(Ordering::Relaxed) {
-        give_back();
+    if is_due(&Ours) {
+        give_back_ours();
     }
 }
 
 #[cold]
 #[inline(never)]
-fn give_back() {
-    // Relaxed, all: whoever gets `true` does it.
-    IS_DUE.store(false, Ordering::Relaxed);
-    if HAS_ENDED.swap(false, Ordering::Relaxed) {
-        end_interval();
-    }
-    if IS_SURPLUS.load(Ordering::Relaxed) && !live::cool_surplus() {
-        IS_SURPLUS.store(false, Ordering::Relaxed);
-    }
+fn give_back_ours() {
+    give_back(&Ours);
 }
 
 fn end_interval() {
     front::end_interval();
     large::end_interval();
     live::end_interval();
-    IS_SURPLUS.store(true, Ordering::Relaxed);
 }
 
 /// The interval ends now, and everything that is too much goes back at once.

@@ -14,7 +14,7 @@
 //! | [`LfAlloc`]; [`study`], the algorithm by hand                  | `global_alloc`, `by_address`, `study`           |
 //! | [`front`]: magazines per processor, depot                     | `front/`                                        |
 //! | [`observe`]: read-only views                                 | `observe/`, `transition`, `observer`            |
-//! | the shipped platform: statics, tables, large blocks          | `live`, `large`, `huge`, `decay`, `options`, `page_map`, `pages`, `table`, `size_class`, `accounting` |
+//! | the shipped platform: statics, tables, large blocks          | `live`, `large`, `huge`, `decay`, `options`, `page_map`, `pages`, `table`, `once`, `pieces`, `size_class`, `accounting` |
 //! | the core: [`Core`], Michael's algorithm over a [`platform::Platform`] | `malloc`, `free`, `active`, `anchor`, `descriptor`, `partial`, `superblock`, `list` |
 //! | the operating system                                         | `os/`                                           |
 //!
@@ -29,7 +29,7 @@
 //! | free                                      | \[0039\]–\[0046\] | `free.rs`                             |
 //! | PartialPush, PartialPop                   | \[0044\], \[0064\] | `partial.rs`                          |
 //! | DescAlloc, DescRetire                     | \[0044\], \[0073\] | `superblock.rs`                       |
-//! | large blocks                              | \[0039\], \[0047\] | `large.rs`                            |
+//! | large blocks                              | \[0039\], \[0047\] | `large/`                              |
 #![no_std]
 
 #[cfg(test)]
@@ -39,30 +39,32 @@ mod accounting;
 pub mod active;
 pub mod anchor;
 mod by_address;
-mod decay;
+pub mod decay;
 pub mod descriptor;
 mod free;
 pub mod front;
 mod global_alloc;
 mod harden;
 mod huge;
-mod large;
+pub mod large;
 mod link;
 mod list;
 mod live;
 mod malloc;
 pub mod observe;
 mod observer;
+pub mod once;
 pub mod options;
 mod os;
-mod page_map;
+pub mod page_map;
 pub mod pages;
 pub mod partial;
+pub mod pieces;
 pub mod platform;
 mod size_class;
 pub mod study;
 pub mod superblock;
-mod table;
+pub mod table;
 mod transition;
 
 pub use by_address::{OnFailure, OnForeign};

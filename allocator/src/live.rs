@@ -184,6 +184,14 @@ impl Word for AtomicU64 {
     fn fetch_max(&self, value: u64, order: Ordering) -> u64 {
         self.fetch_max(value, order)
     }
+    #[inline(always)]
+    fn fetch_min(&self, value: u64, order: Ordering) -> u64 {
+        self.fetch_min(value, order)
+    }
+    #[inline(always)]
+    fn swap(&self, value: u64, order: Ordering) -> u64 {
+        self.swap(value, order)
+    }
 }
 
 impl Live {

@@ -302,6 +302,9 @@ impl<P: Platform> Core<P> {
             return New::Lost;
         }
         point!(self, "new_sb.installed");
+        if P::MUTANT == Mutant::ClassAfterInstall {
+            self.platform.set_class(id, class);
+        }
         self.platform.refilled(request);
         self.moved(class, id, old, new, Cause::MallocFromNewSb);
         hand.put();
@@ -327,7 +330,9 @@ impl<P: Platform> Core<P> {
             new = new.with_tag(0);
         }
         let meta = meta.initialised(class);
-        self.platform.set_class(id, class);
+        if P::MUTANT != Mutant::ClassAfterInstall {
+            self.platform.set_class(id, class);
+        }
         descriptor.meta.store(meta.word(), Ordering::Relaxed);
         descriptor.written.store(0, Ordering::Relaxed);
         descriptor.since.store(self.platform.now_ticks(), Ordering::Relaxed);

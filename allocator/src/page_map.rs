@@ -4,20 +4,24 @@
 //! is mapped when the first of them is used (640 KiB, of which only touched pages cost memory). No cap on the heap,
 //! no reservation that would fail under a limit, and a *foreign* address is recognised without being read.
 //!
+//! The procedures are generic over what they work on, as the core is, and for the same reason: models.
+//!
 //! The patent's prefix before each block (\[0039\], \[0046\] line 2) breaks 16-byte alignment and can be overwritten.
 
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use crate::accounting::{self, Purpose};
+use crate::once::{self, Once};
 use crate::os::PAGE_BYTES;
 use crate::os::sequence::MAGAZINES;
-use crate::platform::SuperblockId;
-use crate::size_class::{GRANULE_BYTES, Key};
+use crate::platform::{SuperblockId, Word};
+use crate::size_class::{GRANULE_BYTES, Key, in_bounds};
 
 const GRANULE_SHIFT: u32 = GRANULE_BYTES.ilog2();
 const LEAF_SHIFT: u32 = 16;
 const ROOT_SHIFT: u32 = 15;
+const ROOT_ADDRESS_SHIFT: u32 = GRANULE_SHIFT + LEAF_SHIFT;
 const ADDRESS_BITS: u32 = GRANULE_SHIFT + LEAF_SHIFT + ROOT_SHIFT;
 const _: () = assert!(ADDRESS_BITS == 47 && GRANULE_SHIFT + LEAF_SHIFT == 32);
 
@@ -34,7 +38,7 @@ struct Leaf {
 #[repr(C)]
 pub(crate) struct Map {
     /// Addresses of leaves, less the address of `no_keys`: 0 leads there, so that nobody has to ask whether there is a leaf.
-    roots: [AtomicUsize; 1 << ROOT_SHIFT],
+    roots: [AtomicU64; 1 << ROOT_SHIFT],
     /// The keys of 4 GiB without a leaf. Never written to.
     no_keys: [AtomicU16; 1 << LEAF_SHIFT],
 }
@@ -42,7 +46,7 @@ pub(crate) struct Map {
 impl Map {
     pub(crate) const ROOTS: usize = 1 << ROOT_SHIFT;
     /// How far an address is to be shifted to tell its root,
-    pub(crate) const ROOT_ADDRESS_SHIFT: u32 = GRANULE_SHIFT + LEAF_SHIFT;
+    pub(crate) const ROOT_ADDRESS_SHIFT: u32 = ROOT_ADDRESS_SHIFT;
     /// and, its lower half, its granule in the leaf.
     pub(crate) const GRANULE_ADDRESS_SHIFT: u32 = GRANULE_SHIFT;
     pub(crate) const ROOTS_OFFSET: usize = offset_of!(Map, roots);
@@ -51,7 +55,7 @@ impl Map {
     #[expect(clippy::large_stack_arrays, reason = "evaluated by the compiler, into a static")]
     pub(crate) const fn new() -> Self {
         Self {
-            roots: [const { AtomicUsize::new(0) }; 1 << ROOT_SHIFT],
+            roots: [const { AtomicU64::new(0) }; 1 << ROOT_SHIFT],
             no_keys: [const { AtomicU16::new(0) }; 1 << LEAF_SHIFT],
         }
     }
@@ -59,24 +63,83 @@ impl Map {
     fn origin(&self) -> usize {
         self.no_keys.as_ptr().expose_provenance()
     }
+}
 
-    /// The leaf of `root`, if there is one.
-    #[inline]
-    fn leaf(&self, root: usize) -> Option<&'static Leaf> {
-        // Acquire: pairs with the Release in `leaf_for`. (On x86-64 a plain load, as in the sequence.)
-        let leaf = self.roots.get(root)?.load(Ordering::Acquire);
-        if leaf == 0 {
-            return None;
-        }
-        let leaf = core::ptr::with_exposed_provenance::<Leaf>(leaf.wrapping_add(self.origin()));
-        // SAFETY: leaves are published complete and stay for ever.
-        Some(unsafe { &*leaf })
+/// What a map is made of: leaves, each for 4 GiB, which are published complete and stay for ever.
+pub trait Tree {
+    /// The atomic word.
+    type Word: Word;
+    /// Where a leaf is.
+    type Root: Once;
+
+    /// Where the leaf is for addresses that begin with `root`; `None` for addresses that no program has.
+    fn root(&self, root: usize) -> Option<Self::Root>;
+    /// An entry of the leaf that [`Once`] leads to.
+    fn entry(&self, leaf: u64, granule: usize) -> &Self::Word;
+    /// A key of it, read with a relaxed load,
+    fn key(&self, leaf: u64, granule: usize) -> u16;
+    /// and written with a relaxed store.
+    fn set_key(&self, leaf: u64, granule: usize, key: u16);
+}
+
+/// The map of this process.
+struct Ours;
+
+/// A root of it.
+struct OurRoot(&'static AtomicU64);
+
+impl Once for OurRoot {
+    type Word = AtomicU64;
+
+    #[inline(always)]
+    fn word(&self) -> &AtomicU64 {
+        self.0
+    }
+    fn map(&self) -> Option<u64> {
+        let address = accounting::map(size_of::<Leaf>(), PAGE_BYTES, Purpose::Metadata)?;
+        Some(address.wrapping_sub(MAGAZINES.map.origin()) as u64)
+    }
+    unsafe fn unmap(&self, made: u64) {
+        let address = (made as usize).wrapping_add(MAGAZINES.map.origin());
+        // SAFETY: the caller's.
+        unsafe { accounting::unmap(address, size_of::<Leaf>(), Purpose::Metadata) };
+    }
+}
+
+impl Ours {
+    #[inline(always)]
+    fn leaf(leaf: u64) -> &'static Leaf {
+        let address = (leaf as usize).wrapping_add(MAGAZINES.map.origin());
+        let leaf = core::ptr::with_exposed_provenance::<Leaf>(address);
+        // SAFETY: only what a root led to is asked for: leaves are published complete and stay for ever.
+        unsafe { &*leaf }
+    }
+}
+
+impl Tree for Ours {
+    type Word = AtomicU64;
+    type Root = OurRoot;
+
+    #[inline(always)]
+    fn root(&self, root: usize) -> Option<OurRoot> {
+        MAGAZINES.map.roots.get(root).map(OurRoot)
+    }
+    #[inline(always)]
+    fn entry(&self, leaf: u64, granule: usize) -> &AtomicU64 {
+        in_bounds(&Self::leaf(leaf).entries, granule)
+    }
+    #[inline(always)]
+    fn key(&self, leaf: u64, granule: usize) -> u16 {
+        in_bounds(&Self::leaf(leaf).keys, granule).load(Ordering::Relaxed)
+    }
+    fn set_key(&self, leaf: u64, granule: usize, key: u16) {
+        in_bounds(&Self::leaf(leaf).keys, granule).store(key, Ordering::Relaxed);
     }
 }
 
 /// What lies at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Entry {
+pub enum Entry {
     /// Nothing of this allocator.
     Foreign,
     /// Part of a superblock.
@@ -114,84 +177,98 @@ impl Entry {
 /// What lies at `address`.
 #[inline]
 pub(crate) fn lookup(address: usize) -> Entry {
-    if address >> ADDRESS_BITS != 0 {
-        return Entry::Foreign;
-    }
-    let Some(leaf) = MAGAZINES.map.leaf(address >> (GRANULE_SHIFT + LEAF_SHIFT)) else {
-        return Entry::Foreign;
-    };
-    // Relaxed: whoever owns a block at this address got it in a way that orders this after the store in `set`.
-    Entry::from_word(leaf.entries[in_leaf(address)].load(Ordering::Relaxed))
+    lookup_in(&Ours, address)
 }
 
 /// The key of the class of the superblock at `address`; [`Key::NONE`] if there is none.
 #[inline]
 pub(crate) fn key_at(address: usize) -> Key {
-    match MAGAZINES.map.leaf(address >> (GRANULE_SHIFT + LEAF_SHIFT)) {
-        // Relaxed: as in `lookup`.
-        Some(leaf) => Key(leaf.keys[in_leaf(address)].load(Ordering::Relaxed)),
-        None => Key::NONE,
+    Key(key_in(&Ours, address))
+}
+
+/// The superblock in that range is of the class of `key` from now on, and no block of it has been handed out; or of none.
+pub(crate) fn set_key(address: usize, bytes: usize, key: Key) {
+    set_key_in(&Ours, address, bytes, key.0);
+}
+
+/// Makes sure that [`set`] works for the range. `None`: no memory for a leaf.
+pub(crate) fn prepare(address: usize, bytes: usize) -> Option<()> {
+    prepare_in(&Ours, address, bytes)
+}
+
+/// Sets the entry of every granule that begins in the range, which [`prepare`] has made ready.
+pub(crate) fn set(address: usize, bytes: usize, entry: Entry) {
+    set_in(&Ours, address, bytes, entry);
+}
+
+/// What lies at `address`.
+#[inline(always)]
+pub fn lookup_in<T: Tree>(tree: &T, address: usize) -> Entry {
+    match leaf(tree, address) {
+        // Relaxed: whoever owns a block at this address got it in a way that orders this after the store in `set`.
+        Some(leaf) => Entry::from_word(tree.entry(leaf, in_leaf(address)).load(Ordering::Relaxed)),
+        None => Entry::Foreign,
     }
+}
+
+/// The number of the key of the class of the superblock at `address`.
+#[inline(always)]
+pub fn key_in<T: Tree>(tree: &T, address: usize) -> u16 {
+    match leaf(tree, address) {
+        // Relaxed: as in `lookup_in`.
+        Some(leaf) => tree.key(leaf, in_leaf(address)),
+        None => Key::NONE.0,
+    }
+}
+
+/// Sets the keys of the granules that begin in the range.
+pub fn set_key_in<T: Tree>(tree: &T, address: usize, bytes: usize, key: u16) {
+    for granule in (address..address + bytes).step_by(GRANULE_BYTES) {
+        if let Some(leaf) = leaf_for(tree, granule)
+            // Relaxed, both: published with the blocks, as in `lookup_in`.
+            && tree.key(leaf, in_leaf(granule)) != key
+        {
+            tree.set_key(leaf, in_leaf(granule), key);
+        }
+    }
+}
+
+/// Makes sure that [`set_in`] works for the range. `None`: no memory for a leaf.
+pub fn prepare_in<T: Tree>(tree: &T, address: usize, bytes: usize) -> Option<()> {
+    let (first, last) = (address, address.checked_add(bytes - 1)?);
+    if last >> ADDRESS_BITS != 0 {
+        return None;
+    }
+    for root in first >> ROOT_ADDRESS_SHIFT..=last >> ROOT_ADDRESS_SHIFT {
+        leaf_for(tree, root << ROOT_ADDRESS_SHIFT)?;
+    }
+    Some(())
+}
+
+/// Sets the entry of every granule that begins in the range, which [`prepare_in`] has made ready.
+pub fn set_in<T: Tree>(tree: &T, address: usize, bytes: usize, entry: Entry) {
+    for granule in (address..address + bytes).step_by(GRANULE_BYTES) {
+        if let Some(leaf) = leaf_for(tree, granule) {
+            // Relaxed: published with the block, see `lookup_in`.
+            tree.entry(leaf, in_leaf(granule)).store(entry.word(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// The leaf for an address, if there is one.
+#[inline(always)]
+fn leaf<T: Tree>(tree: &T, address: usize) -> Option<u64> {
+    once::find(&tree.root(address >> ROOT_ADDRESS_SHIFT)?)
+}
+
+fn leaf_for<T: Tree>(tree: &T, address: usize) -> Option<u64> {
+    once::get(&tree.root(address >> ROOT_ADDRESS_SHIFT)?)
 }
 
 /// Which granule of its leaf an address lies in.
 #[inline]
 const fn in_leaf(address: usize) -> usize {
     address >> GRANULE_SHIFT & ((1 << LEAF_SHIFT) - 1)
-}
-
-/// The superblock in that range is of the class of `key` from now on, and no block of it has been handed out; or of none.
-pub(crate) fn set_key(address: usize, bytes: usize, key: Key) {
-    for granule in (address..address + bytes).step_by(GRANULE_BYTES) {
-        if let Some(leaf) = leaf_for(granule >> (GRANULE_SHIFT + LEAF_SHIFT)) {
-            // Relaxed, both: published with the blocks, as in `lookup`.
-            let place = &leaf.keys[in_leaf(granule)];
-            if place.load(Ordering::Relaxed) != key.0 {
-                place.store(key.0, Ordering::Relaxed);
-            }
-        }
-    }
-}
-
-/// Makes sure that [`set`] works for the range. `None`: no memory for a leaf.
-pub(crate) fn prepare(address: usize, bytes: usize) -> Option<()> {
-    let (first, last) = (address, address.checked_add(bytes - 1)?);
-    if last >> ADDRESS_BITS != 0 {
-        return None;
-    }
-    for root in first >> (GRANULE_SHIFT + LEAF_SHIFT)..=last >> (GRANULE_SHIFT + LEAF_SHIFT) {
-        leaf_for(root)?;
-    }
-    Some(())
-}
-
-/// Sets the entry of every granule that begins in the range, which [`prepare`] has made ready.
-pub(crate) fn set(address: usize, bytes: usize, entry: Entry) {
-    for granule in (address..address + bytes).step_by(GRANULE_BYTES) {
-        if let Some(leaf) = leaf_for(granule >> (GRANULE_SHIFT + LEAF_SHIFT)) {
-            // Relaxed: published with the block, see `lookup`.
-            leaf.entries[in_leaf(granule)].store(entry.word(), Ordering::Relaxed);
-        }
-    }
-}
-
-fn leaf_for(root: usize) -> Option<&'static Leaf> {
-    let map = &MAGAZINES.map;
-    if let Some(leaf) = map.leaf(root) {
-        return Some(leaf);
-    }
-    let bytes = size_of::<Leaf>();
-    let address = accounting::map(bytes, PAGE_BYTES, Purpose::Metadata)?;
-    let relative = address.wrapping_sub(map.origin());
-    // Release: pairs with the Acquire in `leaf`; the kernel has zeroed the pages, and zero is `Foreign`. Failure: another
-    // thread has mapped this leaf.
-    let published =
-        map.roots.get(root)?.compare_exchange(0, relative, Ordering::Release, Ordering::Relaxed);
-    if published.is_err() {
-        // SAFETY: mapped above and published nowhere.
-        unsafe { accounting::unmap(address, bytes, Purpose::Metadata) };
-    }
-    map.leaf(root)
 }
 
 #[cfg(test)]

@@ -142,6 +142,10 @@ pub trait Word {
     fn fetch_sub(&self, value: u64, order: Ordering) -> u64;
     /// Stores the maximum; returns the former value.
     fn fetch_max(&self, value: u64, order: Ordering) -> u64;
+    /// Stores the minimum; returns the former value.
+    fn fetch_min(&self, value: u64, order: Ordering) -> u64;
+    /// Stores another value; returns the former one.
+    fn swap(&self, value: u64, order: Ordering) -> u64;
 }
 
 /// Faults that models seed on purpose, to show that they would see them.
@@ -187,6 +191,8 @@ pub enum Mutant {
     PurgeLosesOne,
     /// A batch pop takes its chain without a new tag.
     BatchTagKept,
+    /// The platform learns the class of a superblock when others may have its blocks already.
+    ClassAfterInstall,
 }
 
 /// The machine below the core. See the module's documentation.

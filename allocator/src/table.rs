@@ -7,11 +7,16 @@
 //! id + 64 = 1xxxxxx…  →  chunk = position of the leading 1 − 6,  place = the bits behind it
 //! ```
 //!
-//! Records start as zero bytes and are never unmapped.
+//! Records start as zero bytes and are never unmapped. Numbers are handed out by a procedure that is generic over what it works
+//! on, as the core is, and for the same reason: models.
 
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use core::marker::PhantomData;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::accounting::{self, Purpose};
+use crate::once::{self, Once};
+use crate::os::PAGE_BYTES;
+use crate::platform::Word;
 
 const FIRST_CHUNK_SHIFT: u32 = 6;
 const CHUNKS: usize = 26;
@@ -22,59 +27,147 @@ const CHUNKS: usize = 26;
 /// Both must hold.
 pub(crate) unsafe trait ZeroRecord: Sync {}
 
-/// The table. Invariant: every chunk that holds a record below `len` is mapped, and stays so.
-pub(crate) struct Table<T> {
-    chunks: [AtomicPtr<T>; CHUNKS],
-    len: AtomicU64,
+/// Faults that models seed on purpose, to show that they would see them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The code as it ships.
+    None,
+    /// Numbers are handed out before there are records.
+    LengthFirst,
+    /// The length is published with a relaxed compare-and-swap.
+    LengthRelaxed,
+    /// The length is stored, whoever has changed it meanwhile.
+    LengthStored,
+}
+
+/// What a table is made of.
+pub trait Records {
+    /// The atomic word.
+    type Word: Word;
+    /// Where a chunk is.
+    type Chunk: Once;
+    /// The fault to seed; a constant, so that it costs nothing.
+    const FAULT: Fault = Fault::None;
+
+    /// How many records were handed out.
+    fn length(&self) -> &Self::Word;
+    /// Where the chunk `chunk` is; `None`: a table has no so many.
+    fn chunk(&self, chunk: usize) -> Option<Self::Chunk>;
 }
 
 /// Chunk and place in it.
 #[inline(always)]
-const fn locate(id: u32) -> (usize, usize) {
+#[must_use]
+pub const fn locate(id: u32) -> (usize, usize) {
     let shifted = id as usize + (1 << FIRST_CHUNK_SHIFT);
     let top = shifted.ilog2();
     ((top - FIRST_CHUNK_SHIFT) as usize, shifted - (1 << top))
+}
+
+/// Number of records handed out; records below it may be read.
+pub fn length<R: Records>(records: &R) -> u32 {
+    // Acquire: pairs with the Release in `extend`, so that the chunks of all those records are seen.
+    records.length().load(Ordering::Acquire) as u32
+}
+
+/// Hands out `count` new records, at least one; returns the number of the first. `None`: no memory for them.
+pub fn extend<R: Records>(records: &R, count: u32) -> Option<u32> {
+    let order =
+        if R::FAULT == Fault::LengthRelaxed { Ordering::Relaxed } else { Ordering::Release };
+    // Relaxed: only the value is used; the chunks are looked at below.
+    let mut first = records.length().load(Ordering::Relaxed);
+    loop {
+        let end = u32::try_from(first + u64::from(count)).ok()?;
+        let chunks = locate(first as u32).0..=locate(end - 1).0;
+        if R::FAULT != Fault::LengthFirst {
+            for chunk in chunks.clone() {
+                once::get(&records.chunk(chunk)?)?;
+            }
+        }
+        if R::FAULT == Fault::LengthStored {
+            records.length().store(u64::from(end), order);
+            return Some(first as u32);
+        }
+        // Release: pairs with the Acquire in `length`. Failure: another thread has taken those numbers.
+        match records.length().compare_exchange(first, u64::from(end), order, Ordering::Relaxed) {
+            Ok(_) => {
+                if R::FAULT == Fault::LengthFirst {
+                    for chunk in chunks {
+                        once::get(&records.chunk(chunk)?)?;
+                    }
+                }
+                return Some(first as u32);
+            }
+            Err(found) => first = found,
+        }
+    }
+}
+
+/// The table. Invariant: every chunk that holds a record below the length is mapped, and stays so.
+pub(crate) struct Table<T> {
+    /// Addresses.
+    chunks: [AtomicU64; CHUNKS],
+    length: AtomicU64,
+    records: PhantomData<T>,
+}
+
+/// A chunk of a table in this process.
+pub(crate) struct Chunk {
+    word: &'static AtomicU64,
+    bytes: usize,
+}
+
+impl Once for Chunk {
+    type Word = AtomicU64;
+
+    fn word(&self) -> &AtomicU64 {
+        self.word
+    }
+    fn map(&self) -> Option<u64> {
+        let address = accounting::map(self.bytes, PAGE_BYTES, Purpose::Metadata)?;
+        Some(address as u64)
+    }
+    unsafe fn unmap(&self, made: u64) {
+        // SAFETY: the caller's.
+        unsafe { accounting::unmap(made as usize, self.bytes, Purpose::Metadata) };
+    }
+}
+
+impl<T: ZeroRecord> Records for &'static Table<T> {
+    type Word = AtomicU64;
+    type Chunk = Chunk;
+
+    fn length(&self) -> &AtomicU64 {
+        &self.length
+    }
+    fn chunk(&self, chunk: usize) -> Option<Chunk> {
+        let bytes = (size_of::<T>() << FIRST_CHUNK_SHIFT << chunk).next_multiple_of(PAGE_BYTES);
+        Some(Chunk { word: self.chunks.get(chunk)?, bytes })
+    }
 }
 
 impl<T: ZeroRecord> Table<T> {
     /// An empty table.
     pub(crate) const fn new() -> Self {
         Self {
-            chunks: [const { AtomicPtr::new(core::ptr::null_mut()) }; CHUNKS],
-            len: AtomicU64::new(0),
+            chunks: [const { AtomicU64::new(0) }; CHUNKS],
+            length: AtomicU64::new(0),
+            records: PhantomData,
         }
     }
 
-    /// Number of records handed out; records below it may be read.
-    pub(crate) fn len(&self) -> u32 {
-        // Acquire: pairs with the Release in `extend`, so that the chunks of all those records are seen.
-        self.len.load(Ordering::Acquire) as u32
+    /// See [`length`].
+    pub(crate) fn len(&'static self) -> u32 {
+        length(&self)
     }
 
-    /// Hands out `count` new records; returns the number of the first. `None`: no memory for them.
-    pub(crate) fn extend(&self, count: u32) -> Option<u32> {
-        // Relaxed: only the value is used; the chunks are looked at below.
-        let mut first = self.len.load(Ordering::Relaxed);
-        loop {
-            let end = u32::try_from(first + u64::from(count)).ok()?;
-            for chunk in locate(first as u32).0..=locate(end - 1).0 {
-                self.map_chunk(chunk)?;
-            }
-            // Release: pairs with the Acquire in `len`. Failure: another thread has taken those numbers.
-            match self.len.compare_exchange(
-                first,
-                u64::from(end),
-                Ordering::Release,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return Some(first as u32),
-                Err(found) => first = found,
-            }
-        }
+    /// See [`extend`].
+    pub(crate) fn extend(&'static self, count: u32) -> Option<u32> {
+        extend(&self, count)
     }
 
     /// Hands out records until `id` is one; whether there was memory.
-    pub(crate) fn reach(&self, id: u32) -> bool {
+    pub(crate) fn reach(&'static self, id: u32) -> bool {
         loop {
             let len = self.len();
             if id < len {
@@ -87,40 +180,17 @@ impl<T: ZeroRecord> Table<T> {
         }
     }
 
-    fn map_chunk(&self, chunk: usize) -> Option<()> {
-        // Acquire: pairs with the Release below.
-        if !self.chunks.get(chunk)?.load(Ordering::Acquire).is_null() {
-            return Some(());
-        }
-        let bytes =
-            (size_of::<T>() << FIRST_CHUNK_SHIFT << chunk).next_multiple_of(crate::os::PAGE_BYTES);
-        let address = accounting::map(bytes, crate::os::PAGE_BYTES, Purpose::Metadata)?;
-        let records = core::ptr::with_exposed_provenance_mut::<T>(address);
-        // Release: pairs with the Acquires above and in `get`; the kernel has zeroed the pages. Failure: another
-        // thread has mapped this chunk.
-        let published = self.chunks[chunk].compare_exchange(
-            core::ptr::null_mut(),
-            records,
-            Ordering::Release,
-            Ordering::Relaxed,
-        );
-        if published.is_err() {
-            // SAFETY: mapped above and published nowhere.
-            unsafe { accounting::unmap(address, bytes, Purpose::Metadata) };
-        }
-        Some(())
-    }
-
     /// The record `id`, which [`Table::extend`] has handed out.
     #[inline(always)]
     pub(crate) fn get(&self, id: u32) -> &'static T {
         let (chunk, place) = locate(id);
-        debug_assert!(u64::from(id) < self.len.load(Ordering::Relaxed));
+        debug_assert!(u64::from(id) < self.length.load(Ordering::Relaxed));
         // SAFETY: `locate` is below CHUNKS for every u32 + 64: the largest is chunk 26 only for ids of 2^32 − 64 and
-        // above, which `extend` cannot hand out, since `map_chunk` refuses that chunk.
+        // above, which `extend` cannot hand out, since there is no such chunk.
         let records = unsafe { self.chunks.get_unchecked(chunk) };
-        // Acquire: pairs with the Release in `map_chunk`. (On x86-64 a plain load.)
-        let records = records.load(Ordering::Acquire);
+        // Acquire: pairs with the Release in `once::get`. (On x86-64 a plain load.)
+        let records = records.load(Ordering::Acquire) as usize;
+        let records = core::ptr::with_exposed_provenance::<T>(records);
         // SAFETY: the id was handed out, so its chunk is mapped, with room for `64 << chunk` records.
         let record = unsafe { records.add(place) };
         // SAFETY: mapped for ever, zero bytes are a valid T, and T is only used through shared references.

@@ -7,17 +7,17 @@
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
+
+use lfalloc::pieces::{self, PIECE_BITS, Pieces};
 
 const LEAST_SHIFT: u32 = 5;
 const MOST_SHIFT: u32 = 16;
 const CLASSES: usize = (MOST_SHIFT - LEAST_SHIFT + 1) as usize;
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// The head of a stack: `tag : 22 | address of the first piece / 32 : 42`. The tag changes with every pop, so that a head that
-/// was seen before is another one (modulo 4 million pops within one).
-const ADDRESS_BITS: u32 = 42;
-const ADDRESS: u64 = (1 << ADDRESS_BITS) - 1;
+// Pieces are known by their addresses / 32.
+const _: () = assert!(PIECE_BITS + LEAST_SHIFT == 47);
 
 /// The arena.
 pub(crate) struct Arena {
@@ -31,44 +31,39 @@ fn class_of(layout: Layout) -> Option<usize> {
     (shift <= MOST_SHIFT).then_some((shift - LEAST_SHIFT) as usize)
 }
 
+/// Pieces of one size.
+struct Stack<'a>(&'a AtomicU64);
+
+/// The piece with that number.
+fn piece(number: u64) -> Option<NonNull<u8>> {
+    NonNull::new(std::ptr::with_exposed_provenance_mut((number << LEAST_SHIFT) as usize))
+}
+
+impl Pieces for Stack<'_> {
+    type Word = AtomicU64;
+
+    fn head(&self) -> &AtomicU64 {
+        self.0
+    }
+    fn link(&self, number: u64) -> &AtomicU64 {
+        let link = std::ptr::with_exposed_provenance::<AtomicU64>((number << LEAST_SHIFT) as usize);
+        // SAFETY: only numbers of pieces come here; pieces are never unmapped, and aligned to 32.
+        unsafe { &*link }
+    }
+}
+
 impl Arena {
     pub(crate) const fn new() -> Self {
         Self { heads: [const { AtomicU64::new(0) }; CLASSES] }
     }
 
     fn pop(&self, class: usize) -> Option<NonNull<u8>> {
-        let head = &self.heads[class];
-        // Acquire, here and below: pairs with the Release of the push that put this piece there.
-        let mut old = head.load(Ordering::Acquire);
-        loop {
-            let piece = NonNull::new(std::ptr::with_exposed_provenance_mut::<u8>(
-                ((old & ADDRESS) << LEAST_SHIFT) as usize,
-            ))?;
-            // SAFETY: pieces are never unmapped, and aligned to 32. Whoever has popped it meanwhile may write there: then the
-            // value is of no use, and the compare-and-swap fails.
-            let next = unsafe { piece.cast::<AtomicU64>().as_ref() }.load(Ordering::Relaxed);
-            let new = ((old >> ADDRESS_BITS).wrapping_add(1) << ADDRESS_BITS) | (next & ADDRESS);
-            match head.compare_exchange(old, new, Ordering::Acquire, Ordering::Acquire) {
-                Ok(_) => return Some(piece),
-                Err(found) => old = found,
-            }
-        }
+        pieces::pop(&Stack(&self.heads[class])).and_then(piece)
     }
 
     fn push(&self, class: usize, piece: NonNull<u8>) {
-        let head = &self.heads[class];
-        let address = piece.as_ptr().expose_provenance() as u64 >> LEAST_SHIFT;
-        let mut old = head.load(Ordering::Relaxed);
-        loop {
-            // SAFETY: the piece is this thread's.
-            unsafe { piece.cast::<AtomicU64>().as_ref() }.store(old & ADDRESS, Ordering::Relaxed);
-            let new = (old & !ADDRESS) | address;
-            // Release: pairs with the Acquires in `pop`.
-            match head.compare_exchange(old, new, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(found) => old = found,
-            }
-        }
+        let address = piece.as_ptr().expose_provenance() as u64;
+        pieces::push(&Stack(&self.heads[class]), address >> LEAST_SHIFT);
     }
 
     /// A piece from a new chunk, the rest of which is put on the stack.

@@ -11,18 +11,19 @@
 //! nobody needed for an interval of [`crate::decay`] goes from warm to cold, and from cold back to the system, by and by.
 
 use core::ops::RangeInclusive;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::list::{self, Links};
-use crate::options;
+use super::stock::{Descriptors, Fault, Stock};
+use crate::list;
+use crate::platform::Word;
 use crate::size_class::{GRANULE_BYTES, in_bounds};
 
 /// Largest block that is kept.
 pub(super) const MAX_BYTES: usize = 32 << 20;
-// [`options::KEEP_LARGE`] bytes are kept warm beside as many as are in use (a mix of 64 KiB to 32 MiB, 90 MiB in use: 1,036 ns with
-// 32 MiB, 790 with 64, 475 with 128, 154 with 256, 72 with 512; others bound time, and no bytes),
+// [`crate::options::KEEP_LARGE`] bytes are kept warm beside as many as are in use (a mix of 64 KiB to 32 MiB, 90 MiB in use: 1,036 ns
+// with 32 MiB, 790 with 64, 475 with 128, 154 with 256, 72 with 512; others bound time, and no bytes),
 /// and so many cold.
-const COLD_BYTES: u64 = 256 << 20;
+pub(super) const COLD_BYTES: u64 = 256 << 20;
 /// Fits may waste so many bytes, and an eighth of what is in use.
 const WASTE_BYTES: u64 = 16 << 20;
 /// A block is taken for so many times smaller requests.
@@ -35,7 +36,8 @@ const MOST_UNNEEDED: u64 = 64;
 const SMALLEST_SHIFT: u32 = GRANULE_BYTES.ilog2();
 /// Sizes per doubling.
 const STEPS: usize = 8;
-const COUNT: usize = (MAX_BYTES.ilog2() - SMALLEST_SHIFT) as usize * STEPS + 1;
+/// Stacks, with blocks of all sizes up to [`MAX_BYTES`].
+pub(super) const COUNT: usize = (MAX_BYTES.ilog2() - SMALLEST_SHIFT) as usize * STEPS + 1;
 
 /// `bytes`, a multiple of a granule, rounded up to the next size that has a stack; larger ones as they are.
 pub(super) const fn rounded(bytes: usize) -> usize {
@@ -59,45 +61,53 @@ const fn bytes_of(stack: usize) -> usize {
     (STEPS + stack % STEPS) << (stack / STEPS + SMALLEST_SHIFT as usize - 3)
 }
 
-/// A stack for every size.
-struct Stacks {
+/// A stack for every size, of which models have only the smallest.
+#[derive(Debug)]
+struct Stacks<W, const SIZES: usize> {
     /// Heads, see [`crate::list`]; side by side, since a request may look at many.
-    heads: [AtomicU64; COUNT],
+    heads: [W; SIZES],
     /// About how many blocks are there: raised before a push, lowered after a pop.
-    counts: [AtomicU64; COUNT],
+    counts: [W; SIZES],
     /// The least that were there since the last [`Stacks::unneeded`].
-    least: [AtomicU64; COUNT],
+    least: [W; SIZES],
     /// About how many bytes all of them have: as the counts.
-    bytes: AtomicU64,
+    bytes: W,
     /// Where the next eviction begins.
-    hand: AtomicUsize,
+    hand: W,
 }
 
-// Counters are Relaxed: they bound what is kept, and publish nothing.
-impl Stacks {
+impl Stacks<AtomicU64, COUNT> {
     const fn new() -> Self {
         Self {
             heads: [const { AtomicU64::new(0) }; COUNT],
             counts: [const { AtomicU64::new(0) }; COUNT],
             least: [const { AtomicU64::new(0) }; COUNT],
             bytes: AtomicU64::new(0),
-            hand: AtomicUsize::new(0),
+            hand: AtomicU64::new(0),
         }
     }
+}
 
-    fn put<L: Links<Word = AtomicU64>>(&self, links: &L, id: u32, bytes: usize) {
+// Counters are Relaxed: they bound what is kept, and publish nothing.
+impl<W: Word, const SIZES: usize> Stacks<W, SIZES> {
+    fn empty_ones(word: impl Fn() -> W) -> Self {
+        let words = || core::array::from_fn(|_| word());
+        Self { heads: words(), counts: words(), least: words(), bytes: word(), hand: word() }
+    }
+
+    fn put<S: Stock<SIZES, Word = W>>(&self, blocks: &S, id: u32, bytes: usize) {
         let stack = stack_of(bytes);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         in_bounds(&self.counts, stack).fetch_add(1, Ordering::Relaxed);
-        list::push_chain(links, in_bounds(&self.heads, stack), id, id);
+        list::push_chain(&Descriptors::<SIZES, _>(blocks), in_bounds(&self.heads, stack), id, id);
     }
 
-    fn pop<L: Links<Word = AtomicU64>>(&self, links: &L, stack: usize) -> Option<u32> {
+    fn pop<S: Stock<SIZES, Word = W>>(&self, blocks: &S, stack: usize) -> Option<u32> {
         // Relaxed: the pop looks again.
         if in_bounds(&self.heads, stack).load(Ordering::Relaxed) as u32 == 0 {
             return None;
         }
-        let id = list::pop(links, in_bounds(&self.heads, stack))?;
+        let id = list::pop(&Descriptors::<SIZES, _>(blocks), in_bounds(&self.heads, stack))?;
         self.bytes.fetch_sub(bytes_of(stack) as u64, Ordering::Relaxed);
         let left = in_bounds(&self.counts, stack).fetch_sub(1, Ordering::Relaxed) - 1;
         if in_bounds(&self.least, stack).load(Ordering::Relaxed) > left {
@@ -107,36 +117,43 @@ impl Stacks {
     }
 
     /// Takes blocks out as long as there are more than `keep` bytes, a few at most, of all sizes in turn.
-    fn evict<L: Links<Word = AtomicU64>>(&self, links: &L, keep: u64, give_back: impl Fn(u32)) {
+    fn evict<S: Stock<SIZES, Word = W>>(&self, blocks: &S, keep: u64, give_back: impl Fn(u32)) {
         for _ in 0..MOST_EVICTED {
             if self.bytes.load(Ordering::Relaxed) <= keep {
                 return;
             }
             // The next stack that has a block. A stride prime to their number, so that large and small ones alternate.
-            let first = self.hand.fetch_add(31, Ordering::Relaxed);
-            let victim = (0..COUNT).find_map(|step| self.pop(links, (first + step) % COUNT));
+            let first = self.hand.fetch_add(31, Ordering::Relaxed) as usize;
+            let victim = (0..SIZES).find_map(|step| {
+                let stack = first.wrapping_add(step) % SIZES;
+                if S::FAULT == Fault::EvictUnpopped {
+                    let head = in_bounds(&self.heads, stack).load(Ordering::Acquire);
+                    return (head as u32).checked_sub(1);
+                }
+                self.pop(blocks, stack)
+            });
             let Some(id) = victim else { return };
             give_back(id);
         }
     }
 
     /// Takes out half of the blocks that were there all the time since the last call, rounded up, of a bounded number.
-    fn unneeded<L: Links<Word = AtomicU64>>(&self, links: &L, give_back: impl Fn(u32)) {
+    fn unneeded<S: Stock<SIZES, Word = W>>(&self, blocks: &S, give_back: impl Fn(u32)) {
         let mut most = MOST_UNNEEDED;
-        for stack in 0..COUNT {
+        for stack in 0..SIZES {
             let count = in_bounds(&self.counts, stack).load(Ordering::Relaxed);
             let least = in_bounds(&self.least, stack).swap(count, Ordering::Relaxed);
             for _ in 0..least.min(count).div_ceil(2).min(most) {
-                let Some(id) = self.pop(links, stack) else { break };
+                let Some(id) = self.pop(blocks, stack) else { break };
                 give_back(id);
                 most -= 1;
             }
         }
     }
 
-    fn empty<L: Links<Word = AtomicU64>>(&self, links: &L, give_back: impl Fn(u32)) {
-        for stack in 0..COUNT {
-            while let Some(id) = self.pop(links, stack) {
+    fn empty<S: Stock<SIZES, Word = W>>(&self, blocks: &S, give_back: impl Fn(u32)) {
+        for stack in 0..SIZES {
+            while let Some(id) = self.pop(blocks, stack) {
                 give_back(id);
             }
         }
@@ -144,83 +161,96 @@ impl Stacks {
 }
 
 /// The blocks that are kept. Those that are to be given back are passed to a function of the caller.
-pub(super) struct Cache {
-    warm: Stacks,
-    cold: Stacks,
+#[derive(Debug)]
+pub(super) struct Cache<W, const SIZES: usize> {
+    warm: Stacks<W, SIZES>,
+    cold: Stacks<W, SIZES>,
     /// Bytes that loose fits waste.
-    wasted: AtomicU64,
+    wasted: W,
 }
 
-impl Cache {
+impl Cache<AtomicU64, COUNT> {
     pub(super) const fn new() -> Self {
         Self { warm: Stacks::new(), cold: Stacks::new(), wasted: AtomicU64::new(0) }
+    }
+}
+
+impl<W: Word, const SIZES: usize> Cache<W, SIZES> {
+    /// Without any block.
+    pub(super) fn empty_one(word: impl Fn() -> W) -> Self {
+        Self { warm: Stacks::empty_ones(&word), cold: Stacks::empty_ones(&word), wasted: word() }
+    }
+
+    /// Bytes that loose fits waste.
+    pub(super) fn wasted(&self) -> u64 {
+        self.wasted.load(Ordering::Relaxed)
     }
 
     /// Keeps a block of a rounded size, at most [`MAX_BYTES`], that this thread holds, and takes others out if that is too
     /// much beside `live_bytes` in use.
-    pub(super) fn put<L: Links<Word = AtomicU64>>(
+    pub(super) fn put<S: Stock<SIZES, Word = W>>(
         &self,
-        links: &L,
+        blocks: &S,
         (id, bytes): (u32, usize),
         live_bytes: u64,
         give_back: impl Fn(u32),
     ) {
-        self.warm.put(links, id, bytes);
-        self.warm.evict(links, options::KEEP_LARGE.get().saturating_add(live_bytes), give_back);
+        self.warm.put(blocks, id, bytes);
+        self.warm.evict(blocks, blocks.keep_warm().saturating_add(live_bytes), give_back);
     }
 
     /// The same, of one without pages.
-    pub(super) fn put_cold<L: Links<Word = AtomicU64>>(
+    pub(super) fn put_cold<S: Stock<SIZES, Word = W>>(
         &self,
-        links: &L,
+        blocks: &S,
         (id, bytes): (u32, usize),
         live_bytes: u64,
         give_back: impl Fn(u32),
     ) {
-        self.cold.put(links, id, bytes);
-        self.cold.evict(links, COLD_BYTES + live_bytes, give_back);
+        self.cold.put(blocks, id, bytes);
+        self.cold.evict(blocks, blocks.keep_cold().saturating_add(live_bytes), give_back);
     }
 
     /// A block with its pages for a request of a rounded size, if one is kept that fits beside `live_bytes` in use.
-    pub(super) fn take_warm<L: Links<Word = AtomicU64>>(
+    pub(super) fn take_warm<S: Stock<SIZES, Word = W>>(
         &self,
-        links: &L,
+        blocks: &S,
         bytes: usize,
         live_bytes: u64,
     ) -> Option<u32> {
-        self.take(&self.warm, links, bytes, live_bytes)
+        self.take(&self.warm, blocks, bytes, live_bytes)
     }
 
     /// As [`Cache::take_warm`], but the largest one that fits: for what grows, and will go on growing without a move then.
-    pub(super) fn take_warm_to_grow<L: Links<Word = AtomicU64>>(
+    pub(super) fn take_warm_to_grow<S: Stock<SIZES, Word = W>>(
         &self,
-        links: &L,
+        blocks: &S,
         bytes: usize,
         live_bytes: u64,
     ) -> Option<u32> {
         let fits = self.fits(bytes, live_bytes)?.rev();
-        self.take_first(&self.warm, links, bytes, fits)
+        self.take_first(&self.warm, blocks, bytes, fits)
     }
 
     /// The same, of one without pages.
-    pub(super) fn take_cold<L: Links<Word = AtomicU64>>(
+    pub(super) fn take_cold<S: Stock<SIZES, Word = W>>(
         &self,
-        links: &L,
+        blocks: &S,
         bytes: usize,
         live_bytes: u64,
     ) -> Option<u32> {
-        self.take(&self.cold, links, bytes, live_bytes)
+        self.take(&self.cold, blocks, bytes, live_bytes)
     }
 
-    fn take<L: Links<Word = AtomicU64>>(
+    fn take<S: Stock<SIZES, Word = W>>(
         &self,
-        stacks: &Stacks,
-        links: &L,
+        stacks: &Stacks<W, SIZES>,
+        blocks: &S,
         bytes: usize,
         live_bytes: u64,
     ) -> Option<u32> {
         let fits = self.fits(bytes, live_bytes)?;
-        self.take_first(stacks, links, bytes, fits)
+        self.take_first(stacks, blocks, bytes, fits)
     }
 
     /// The stacks with blocks for a request of a rounded size, the tightest fit first.
@@ -233,17 +263,17 @@ impl Cache {
             .saturating_sub(self.wasted.load(Ordering::Relaxed))
             .max(bytes as u64 / 4);
         let most = (LOOSEST_FIT * bytes).min(bytes.saturating_add(may_waste as usize));
-        Some(stack_of(bytes)..=stack_of(most.min(MAX_BYTES)))
+        Some(stack_of(bytes)..=stack_of(most.min(MAX_BYTES)).min(SIZES - 1))
     }
 
-    fn take_first<L: Links<Word = AtomicU64>>(
+    fn take_first<S: Stock<SIZES, Word = W>>(
         &self,
-        stacks: &Stacks,
-        links: &L,
+        stacks: &Stacks<W, SIZES>,
+        blocks: &S,
         bytes: usize,
         mut fits: impl Iterator<Item = usize>,
     ) -> Option<u32> {
-        let (id, stack) = fits.find_map(|stack| Some((stacks.pop(links, stack)?, stack)))?;
+        let (id, stack) = fits.find_map(|stack| Some((stacks.pop(blocks, stack)?, stack)))?;
         let waste = bytes_of(stack) as u64 - bytes as u64;
         if waste > 0 {
             self.wasted.fetch_add(waste, Ordering::Relaxed);
@@ -260,15 +290,15 @@ impl Cache {
     }
 
     /// Takes out half of what nobody needed since the last call.
-    pub(super) fn unneeded<L: Links<Word = AtomicU64>>(&self, links: &L, give_back: impl Fn(u32)) {
-        self.cold.unneeded(links, &give_back);
-        self.warm.unneeded(links, give_back);
+    pub(super) fn unneeded<S: Stock<SIZES, Word = W>>(&self, blocks: &S, give_back: impl Fn(u32)) {
+        self.cold.unneeded(blocks, &give_back);
+        self.warm.unneeded(blocks, give_back);
     }
 
     /// Takes out everything.
-    pub(super) fn empty<L: Links<Word = AtomicU64>>(&self, links: &L, give_back: impl Fn(u32)) {
-        self.warm.empty(links, &give_back);
-        self.cold.empty(links, give_back);
+    pub(super) fn empty<S: Stock<SIZES, Word = W>>(&self, blocks: &S, give_back: impl Fn(u32)) {
+        self.warm.empty(blocks, &give_back);
+        self.cold.empty(blocks, give_back);
     }
 }
 

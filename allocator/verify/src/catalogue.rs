@@ -86,6 +86,14 @@ pub const REUSE_IS_PUBLISHED: Scenario = Scenario {
     threads: &[&[Malloc(0)], &[Malloc(0)]],
 };
 
+/// A superblock that was used before is published for another class: whoever gets a block of it can look up which.
+pub const CLASS_CHANGE: Scenario = Scenario {
+    name: "another class",
+    size: Size { blocks: &[3, 3], reserve: Reserve { high: 2, low: 1 }, superblocks: 1, ..THREE },
+    setup: &[Malloc(1), Free, Purge(1)],
+    threads: &[&[Malloc(0)], &[Malloc(0)]],
+};
+
 /// The head of a list leaves, its successor leaves, and the head comes back while a thread holds the old link.
 pub const LIST_ABA: Scenario = Scenario {
     name: "list ABA",
@@ -224,6 +232,7 @@ pub const LOOM: &[(Scenario, usize)] = &[
     (LOST_UPDATE_ACTIVE, 4),
     (DESCRIPTOR_REUSE, 4),
     (REUSE_IS_PUBLISHED, 4),
+    (CLASS_CHANGE, 4),
     (LIST_ABA, 3),
     (BATCH_POP, 4),
     (BATCH_FREE_COMPLETES, 4),
@@ -278,6 +287,7 @@ pub const KILLS: &[Kill] = &[
     kill(Mutant::MarkAfterFree, REMOTE_FREE, Way::Loom(2)),
     kill(Mutant::PurgeLosesOne, PURGE_AGAINST_MALLOC, Way::Loom(2)),
     kill(Mutant::BatchTagKept, BATCH_POP, Way::Loom(2)),
+    kill(Mutant::ClassAfterInstall, CLASS_CHANGE, Way::Loom(2)),
 ];
 
 impl Kill {
@@ -308,5 +318,5 @@ pub fn explore_mutant(mutant: Mutant, race: Scenario, way: Way) -> Explored {
             }
         };
     }
-    dispatch!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18)
+    dispatch!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19)
 }

@@ -30,18 +30,24 @@ fn timed(body: impl FnOnce(Arc<AtomicU64>)) -> Explored {
 /// return, under loom.
 #[must_use]
 pub fn loom<const MUTANT: usize>(scenario: Scenario, preemptions: usize) -> Explored {
+    interleaved(preemptions, move || scenario.run::<Loom, MUTANT>())
+}
+
+/// The same of any `execution`.
+#[must_use]
+pub fn interleaved(preemptions: usize, execution: impl Fn() + Send + Sync + 'static) -> Explored {
     timed(|executions| {
         let mut builder = loom::model::Builder::new();
         builder.preemption_bound = Some(preemptions);
         builder.max_branches = 20_000;
         builder.check(move || {
             executions.fetch_add(1, Ordering::Relaxed);
-            scenario.run::<Loom, MUTANT>();
+            execution();
         });
     })
 }
 
-fn shuttle_with<const MUTANT: usize, S>(scheduler: S, scenario: Scenario) -> Explored
+fn shuttle_with<S>(scheduler: S, execution: impl Fn() + Send + Sync + 'static) -> Explored
 where
     S: shuttle::scheduler::Scheduler + 'static,
 {
@@ -51,7 +57,7 @@ where
         config.failure_persistence = shuttle::FailurePersistence::Print;
         shuttle::Runner::new(scheduler, config).run(move || {
             executions.fetch_add(1, Ordering::Relaxed);
-            scenario.run::<Shuttle, MUTANT>();
+            execution();
         });
     })
 }
@@ -59,8 +65,18 @@ where
 /// `executions` random schedules; the same for the same `seed`.
 #[must_use]
 pub fn random<const MUTANT: usize>(scenario: Scenario, executions: usize, seed: u64) -> Explored {
+    random_of(executions, seed, move || scenario.run::<Shuttle, MUTANT>())
+}
+
+/// The same of any `execution`.
+#[must_use]
+pub fn random_of(
+    executions: usize,
+    seed: u64,
+    execution: impl Fn() + Send + Sync + 'static,
+) -> Explored {
     let scheduler = shuttle::scheduler::RandomScheduler::new_from_seed(seed, executions);
-    shuttle_with::<MUTANT, _>(scheduler, scenario)
+    shuttle_with(scheduler, execution)
 }
 
 /// `executions` schedules of probabilistic concurrency testing (PCT) with `depth` priority changes.
@@ -72,7 +88,7 @@ pub fn pct<const MUTANT: usize>(
     seed: u64,
 ) -> Explored {
     let scheduler = shuttle::scheduler::PctScheduler::new_from_seed(seed, depth, executions);
-    shuttle_with::<MUTANT, _>(scheduler, scenario)
+    shuttle_with(scheduler, move || scenario.run::<Shuttle, MUTANT>())
 }
 
 /// Counts the points that a thread passes, and does something at one of them.

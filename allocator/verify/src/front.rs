@@ -8,6 +8,8 @@
 //! The kernel's part is one lock: it is held for a moment when a thread gets the processor, by a fence, and from the
 //! look whether a sequence was aborted to its commit, which on the real machine is one instruction.
 
+mod interrupted;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering as Std};
 
@@ -17,6 +19,8 @@ use loom::cell::UnsafeCell;
 use loom::sync::Mutex;
 use loom::sync::atomic::Ordering;
 
+pub use self::interrupted::interrupted;
+use crate::explore::{Explored, interleaved};
 use crate::machine::{Atomics, Loom};
 
 type LoomWord = <Loom as Atomics>::Word;
@@ -124,47 +128,81 @@ impl<const FAULT: usize> Depot<FAULT> {
 /// What threads of a depot do, each with two blocks of its own: `true` puts them, or those it took last; `false` takes.
 pub type Moves = &'static [&'static [bool]];
 
-/// All interleavings of `moves`; afterwards every block is there once.
-///
-/// # Panics
-/// If one is not.
-pub fn depot<const FAULT: usize>(most: u32, moves: Moves, preemptions: usize) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(move || {
-        let count = moves.len() * BATCH;
-        let depot = Arc::new(Depot::<FAULT>::new(most, moves.len() + 1, count));
-        let threads: Vec<_> = moves
-            .iter()
-            .enumerate()
-            .map(|(number, moves)| {
-                let depot = Arc::clone(&depot);
-                loom::thread::spawn(move || {
-                    let mut held = vec![[number * BATCH, number * BATCH + 1]];
-                    for &is_put in *moves {
-                        if is_put {
-                            let refused = held.pop().and_then(|blocks| depot.put(blocks));
-                            held.extend(refused);
-                        } else {
-                            held.extend(depot.take());
-                        }
+/// A race for a depot.
+#[derive(Clone, Copy, Debug)]
+pub struct DepotRace {
+    /// What it is called.
+    pub name: &'static str,
+    /// Room for so many full batches.
+    pub most: u32,
+    /// What the threads do.
+    pub moves: Moves,
+    /// Preemptions at most.
+    pub preemptions: usize,
+}
+
+const T: bool = false;
+const P: bool = true;
+
+/// All of them.
+pub const DEPOT_RACES: [DepotRace; 3] = [
+    DepotRace { name: "put and take", most: 2, moves: &[&[P, T], &[P, T]], preemptions: 3 },
+    DepotRace {
+        name: "put and take, room for one",
+        most: 1,
+        moves: &[&[P, T], &[P, T]],
+        preemptions: 3,
+    },
+    DepotRace {
+        name: "put and take, three threads",
+        most: 2,
+        moves: &[&[P, T, P], &[P, T], &[P, T]],
+        preemptions: 2,
+    },
+];
+
+impl DepotRace {
+    /// All interleavings; afterwards every block is there once.
+    #[must_use]
+    pub fn explore<const FAULT: usize>(&self) -> Explored {
+        let Self { most, moves, preemptions, .. } = *self;
+        interleaved(preemptions, move || depot::<FAULT>(most, moves))
+    }
+}
+
+fn depot<const FAULT: usize>(most: u32, moves: Moves) {
+    let count = moves.len() * BATCH;
+    let depot = Arc::new(Depot::<FAULT>::new(most, moves.len() + 1, count));
+    let threads: Vec<_> = moves
+        .iter()
+        .enumerate()
+        .map(|(number, moves)| {
+            let depot = Arc::clone(&depot);
+            loom::thread::spawn(move || {
+                let mut held = vec![[number * BATCH, number * BATCH + 1]];
+                for &is_put in *moves {
+                    if is_put {
+                        let refused = held.pop().and_then(|blocks| depot.put(blocks));
+                        held.extend(refused);
+                    } else {
+                        held.extend(depot.take());
                     }
-                    held
-                })
+                }
+                held
             })
-            .collect();
-        let mut all = Vec::new();
-        for thread in threads {
-            match thread.join() {
-                Ok(held) => all.extend(held),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
+        })
+        .collect();
+    let mut all = Vec::new();
+    for thread in threads {
+        match thread.join() {
+            Ok(held) => all.extend(held),
+            Err(panic) => std::panic::resume_unwind(panic),
         }
-        all.extend(std::iter::from_fn(|| depot.take()));
-        let mut all: Vec<_> = all.into_iter().flatten().collect();
-        all.sort_unstable();
-        assert!(all.into_iter().eq(0..count), "a block is missing, or there twice");
-    });
+    }
+    all.extend(std::iter::from_fn(|| depot.take()));
+    let mut all: Vec<_> = all.into_iter().flatten().collect();
+    all.sort_unstable();
+    assert!(all.into_iter().eq(0..count), "a block is missing, or there twice");
 }
 
 /// Faults of the drain, by number.
@@ -304,58 +342,91 @@ pub enum Use {
     Drain,
 }
 
-/// All interleavings of threads that do `uses` with a processor of `blocks` blocks; afterwards every block is somewhere
-/// once.
-///
-/// # Panics
-/// If one is not.
-pub fn drain<const FAULT: usize>(blocks: u64, uses: &'static [&'static [Use]], preemptions: usize) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(move || {
-        let processor = Arc::new(Processor::<FAULT>::new(blocks));
-        let threads: Vec<_> = uses
-            .iter()
-            .zip(blocks + 1..)
-            .map(|(uses, own)| {
-                let processor = Arc::clone(&processor);
-                loom::thread::spawn(move || {
-                    let mut held = vec![own];
-                    for step in *uses {
-                        match step {
-                            Use::Pop => held.extend(processor.pop()),
-                            Use::Push => {
-                                if let Some(block) = held.pop()
-                                    && !processor.push(block)
-                                {
-                                    held.push(block);
-                                }
-                            }
-                            Use::Drain => {
-                                drain::drain(&*processor);
+/// A race for a processor's magazine.
+#[derive(Clone, Copy, Debug)]
+pub struct DrainRace {
+    /// What it is called.
+    pub name: &'static str,
+    /// Blocks in the magazine.
+    pub blocks: u64,
+    /// What the threads do.
+    pub uses: &'static [&'static [Use]],
+    /// Preemptions at most.
+    pub preemptions: usize,
+}
+
+const POP: Use = Use::Pop;
+const PUSH: Use = Use::Push;
+const DRAIN: Use = Use::Drain;
+
+const fn race(
+    name: &'static str,
+    blocks: u64,
+    uses: &'static [&'static [Use]],
+    preemptions: usize,
+) -> DrainRace {
+    DrainRace { name, blocks, uses, preemptions }
+}
+
+/// All of them.
+pub const DRAIN_RACES: [DrainRace; 5] = [
+    race("pop against drain", 2, &[&[POP], &[DRAIN]], 4),
+    race("push and pop against drain", 2, &[&[PUSH, POP], &[DRAIN]], 3),
+    race("pop and push against drain", 2, &[&[POP, PUSH], &[DRAIN]], 3),
+    race("push against two drains", 1, &[&[PUSH], &[DRAIN], &[DRAIN]], 3),
+    race("two threads against drain", 1, &[&[POP, PUSH], &[PUSH], &[DRAIN]], 2),
+];
+
+impl DrainRace {
+    /// All interleavings; afterwards every block is somewhere once.
+    #[must_use]
+    pub fn explore<const FAULT: usize>(&self) -> Explored {
+        let Self { blocks, uses, preemptions, .. } = *self;
+        interleaved(preemptions, move || drain::<FAULT>(blocks, uses))
+    }
+}
+
+fn drain<const FAULT: usize>(blocks: u64, uses: &'static [&'static [Use]]) {
+    let processor = Arc::new(Processor::<FAULT>::new(blocks));
+    let threads: Vec<_> = uses
+        .iter()
+        .zip(blocks + 1..)
+        .map(|(uses, own)| {
+            let processor = Arc::clone(&processor);
+            loom::thread::spawn(move || {
+                let mut held = vec![own];
+                for step in *uses {
+                    match step {
+                        Use::Pop => held.extend(processor.pop()),
+                        Use::Push => {
+                            if let Some(block) = held.pop()
+                                && !processor.push(block)
+                            {
+                                held.push(block);
                             }
                         }
+                        Use::Drain => {
+                            drain::drain(&*processor);
+                        }
                     }
-                    held
-                })
+                }
+                held
             })
-            .collect();
-        let mut all = Vec::new();
-        for thread in threads {
-            match thread.join() {
-                Ok(held) => all.extend(held),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
+        })
+        .collect();
+    let mut all = Vec::new();
+    for thread in threads {
+        match thread.join() {
+            Ok(held) => all.extend(held),
+            Err(panic) => std::panic::resume_unwind(panic),
         }
-        all.extend(processor.drained.lock().map(|drained| drained.clone()).unwrap_or_default());
-        let word = processor.word.load(Ordering::Relaxed);
-        assert_eq!(word & 0x8000, 0, "closed, and nobody opens it");
-        all.extend(
-            processor.slots[..(word & BLOCKS) as usize]
-                .iter()
-                .map(|slot| slot.load(Ordering::Relaxed)),
-        );
-        all.sort_unstable();
-        assert!(all.iter().copied().eq(1..=blocks + uses.len() as u64), "{all:?}");
-    });
+    }
+    all.extend(processor.drained.lock().map(|drained| drained.clone()).unwrap_or_default());
+    let word = processor.word.load(Ordering::Relaxed);
+    assert_eq!(word & 0x8000, 0, "closed, and nobody opens it");
+    all.extend(
+        processor.slots[..(word & BLOCKS) as usize].iter().map(|slot| slot.load(Ordering::Relaxed)),
+    );
+    all.sort_unstable();
+    assert!(all.iter().copied().eq(1..=blocks + uses.len() as u64), "{all:?}");
 }

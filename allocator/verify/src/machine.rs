@@ -9,10 +9,11 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use lfalloc::anchor::{Anchor, State};
-use lfalloc::descriptor::{Block, Descriptor, Meta};
+use lfalloc::descriptor::{Backing, Block, Descriptor, Meta};
 use lfalloc::partial::PartialLists;
 use lfalloc::platform::{
-    Class, Geometry, Heap, MappedRun, Mutant, Platform, Reserve, Shape, SuperblockId, Word,
+    Class, Geometry, Heap, MappedRun, Mutant, Platform, Reserve, Shape, SuperblockId, Transition,
+    Word,
 };
 use lfalloc::superblock::RetiredLists;
 
@@ -30,6 +31,8 @@ pub trait Atomics: Sized + Send + Sync + UnwindSafe + RefUnwindSafe + 'static {
     type Word: Word + Send + Sync + 'static;
     /// A word with that value.
     fn word(value: u64) -> Self::Word;
+    /// [`Platform::LAST_ROUNDS`]: the more there are, the more interleavings.
+    const LAST_ROUNDS: u32 = 1;
     /// Lets another thread run.
     fn yield_now();
     /// Starts a thread; the result waits for its end.
@@ -100,6 +103,12 @@ mod words {
                 fn fetch_max(&self, value: u64, order: Ordering) -> u64 {
                     self.0.fetch_max(value, order)
                 }
+                fn fetch_min(&self, value: u64, order: Ordering) -> u64 {
+                    self.0.fetch_min(value, order)
+                }
+                fn swap(&self, value: u64, order: Ordering) -> u64 {
+                    self.0.swap(value, order)
+                }
             }
         };
     }
@@ -155,6 +164,8 @@ pub struct Machine<A: Atomics, const MUTANT: usize> {
     retired: RetiredLists<A::Word>,
     descriptors: Vec<Descriptor<A::Word>>,
     links: Vec<A::Word>,
+    /// The class + 1 of each superblock, as the page map knows it; 0: none.
+    keys: Vec<A::Word>,
     mapped: A::Word,
     /// Superblocks that were released; the system's affair, hence no part of the model.
     bare: std::sync::Mutex<Vec<SuperblockId>>,
@@ -164,8 +175,11 @@ pub struct Machine<A: Atomics, const MUTANT: usize> {
     hook: Option<Hook>,
 }
 
+/// The number of a fault that breaks no block, only the order of events: see [`crate::lives`].
+pub const TAG_RESET_ON_REUSE: usize = 2;
+
 /// All faults, by number.
-pub const MUTANTS: [Mutant; 19] = [
+pub const MUTANTS: [Mutant; 20] = [
     Mutant::None,
     Mutant::TagKept,
     Mutant::TagResetOnReuse,
@@ -185,6 +199,7 @@ pub const MUTANTS: [Mutant; 19] = [
     Mutant::MarkAfterFree,
     Mutant::PurgeLosesOne,
     Mutant::BatchTagKept,
+    Mutant::ClassAfterInstall,
 ];
 
 impl<A: Atomics, const MUTANT: usize> std::fmt::Debug for Machine<A, MUTANT> {
@@ -224,6 +239,7 @@ impl<A: Atomics, const MUTANT: usize> Machine<A, MUTANT> {
                 })
                 .collect(),
             links: words(size.superblocks * most, u64::from(GARBAGE)),
+            keys: words(size.superblocks, 0),
             mapped: zero(),
             bare: std::sync::Mutex::default(),
             owned: (0..size.superblocks * most).map(|_| AtomicBool::new(false)).collect(),
@@ -262,6 +278,12 @@ impl<A: Atomics, const MUTANT: usize> Machine<A, MUTANT> {
         assert!(block.index < self.shape(class).blocks, "{block:?} of {class:?} does not exist");
         let owned = &self.owned[self.place(block.superblock, block.index)];
         assert!(!owned.swap(true, Ordering::Relaxed), "{block:?} was handed out twice");
+        let key = self.keys[block.superblock.0 as usize].load(Ordering::Relaxed);
+        assert_eq!(
+            key,
+            u64::from(class.0) + 1,
+            "the page map does not know the class of {block:?}"
+        );
         let descriptor = self.descriptor(block.superblock);
         self.set_link(block.superblock, descriptor, class, block.index, GARBAGE);
     }
@@ -279,6 +301,28 @@ impl<A: Atomics, const MUTANT: usize> Machine<A, MUTANT> {
     #[must_use]
     pub fn owned_blocks(&self) -> usize {
         self.owned.iter().filter(|owned| owned.load(Ordering::Relaxed)).count()
+    }
+
+    /// Those of a superblock.
+    #[must_use]
+    pub fn owned_of(&self, superblock: u32) -> Vec<(Class, Block)> {
+        let superblock = SuperblockId(superblock);
+        let class = self.meta(superblock).class();
+        (0..self.shape(class).blocks)
+            .filter(|index| self.owned[self.place(superblock, *index)].load(Ordering::Relaxed))
+            .map(|index| (class, Block { superblock, index, fresh: false }))
+            .collect()
+    }
+
+    /// Whether a superblock was ever used.
+    #[must_use]
+    pub fn was_used(&self, superblock: u32) -> bool {
+        self.meta(SuperblockId(superblock)).backing() != Backing::Unused
+    }
+
+    fn meta(&self, superblock: SuperblockId) -> Meta {
+        let meta = &self.descriptors[superblock.0 as usize].meta;
+        Meta::from_word(meta.load(Ordering::Relaxed))
     }
 
     /// Superblocks in the hands of threads.
@@ -301,6 +345,13 @@ pub fn unhooked<R>(body: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Calls a hook, unless within one, or [`unhooked`].
+pub fn hooked(hook: &Hook, name: &'static str) {
+    if DEPTH.get() == 0 {
+        unhooked(|| hook(name));
+    }
+}
+
 impl<A: Atomics, const MUTANT: usize> Platform for Machine<A, MUTANT> {
     type Word = A::Word;
 
@@ -309,7 +360,7 @@ impl<A: Atomics, const MUTANT: usize> Platform for Machine<A, MUTANT> {
     const ANCHOR_TAG_BITS: u32 = 3;
     const LIST_TAG_BITS: u32 = 3;
     const MAX_CREDITS: u32 = MAX_CREDITS;
-    const LAST_ROUNDS: u32 = 1;
+    const LAST_ROUNDS: u32 = A::LAST_ROUNDS;
 
     fn shape(&self, class: Class) -> Shape {
         Shape { blocks: self.size.blocks[class.0 as usize], geometry: Geometry(0) }
@@ -382,7 +433,11 @@ impl<A: Atomics, const MUTANT: usize> Platform for Machine<A, MUTANT> {
             }
         }
     }
+    fn set_class(&self, id: SuperblockId, class: Class) {
+        self.keys[id.0 as usize].store(u64::from(class.0) + 1, Ordering::Relaxed);
+    }
     fn release(&self, id: SuperblockId, geometry: Geometry) -> bool {
+        self.keys[id.0 as usize].store(0, Ordering::Relaxed);
         self.decommit(id, geometry);
         let descriptor = self.descriptor(id);
         let meta = Meta::from_word(descriptor.meta.load(Ordering::Relaxed));
@@ -414,11 +469,18 @@ impl<A: Atomics, const MUTANT: usize> Platform for Machine<A, MUTANT> {
     }
 
     fn point(&self, name: &'static str) {
-        if let Some(hook) = &self.hook
-            && DEPTH.get() == 0
-        {
-            unhooked(|| hook(name));
+        if let Some(hook) = &self.hook {
+            hooked(hook, name);
         }
+    }
+    /// A state that a superblock has come to is a name like a point's.
+    fn record(&self, transition: Transition) {
+        self.point(match transition.to {
+            State::Active => "ACTIVE",
+            State::Full => "FULL",
+            State::Partial => "PARTIAL",
+            State::Empty => "EMPTY",
+        });
     }
     fn pause(&self) {
         A::yield_now();

@@ -25,6 +25,10 @@ pub enum Step {
     Purge(u16),
     /// Gives every retired superblock back to the system.
     Release,
+    /// Decommits every retired superblock.
+    Cool,
+    /// Allocates blocks of a class until there is none left.
+    Exhaust(u16),
     /// Uses another heap from now on.
     Heap(u16),
     /// In the set-up only: gives the block held longest to a thread.
@@ -65,6 +69,11 @@ impl<A: Atomics, const MUTANT: usize> Actor<A, MUTANT> {
     /// The blocks it holds.
     #[must_use]
     pub fn into_held(mut self) -> Vec<(Class, Block)> {
+        self.give_all()
+    }
+
+    /// The blocks it holds, which it holds no longer.
+    pub fn give_all(&mut self) -> Vec<(Class, Block)> {
         std::mem::take(&mut self.held)
     }
 
@@ -111,6 +120,15 @@ impl<A: Atomics, const MUTANT: usize> Actor<A, MUTANT> {
                 self.core.purge_heap(Heap(self.heap), Class(class));
             }
             Step::Release => self.core.release_retired(Geometry(0)),
+            Step::Cool => {
+                self.core.cool_warm(Geometry(0), 0, u32::MAX);
+            }
+            Step::Exhaust(class) => {
+                let class = Class(class);
+                while let Some(block) = self.core.malloc(self.request(class)) {
+                    self.take(class, block);
+                }
+            }
             Step::Heap(heap) => {
                 self.heap = heap;
                 use_heap(heap);
@@ -225,7 +243,12 @@ pub fn judge<A: Atomics, const MUTANT: usize>(
     drain(core, &mut held);
 }
 
-fn give_up<A: Atomics, const MUTANT: usize>(core: &Subject<A, MUTANT>, class: Class, block: Block) {
+/// Frees a block that somebody owned.
+pub fn give_up<A: Atomics, const MUTANT: usize>(
+    core: &Subject<A, MUTANT>,
+    class: Class,
+    block: Block,
+) {
     core.platform().disown(block);
     core.free(block.superblock, class, block.index);
 }

@@ -36,6 +36,7 @@ races! {
     lost_update_active = LOST_UPDATE_ACTIVE;
     descriptor_reuse = DESCRIPTOR_REUSE;
     reuse_is_published = REUSE_IS_PUBLISHED;
+    another_class = CLASS_CHANGE;
     list_aba = LIST_ABA;
     batch_pop = BATCH_POP;
     batch_free_completes = BATCH_FREE_COMPLETES;
