@@ -28,9 +28,11 @@ pub enum Fault {
     EndedLoaded,
     /// That nothing is due is said after what was due was looked for.
     DueClearedAfter,
+    /// That something is due is said with a relaxed store, and that nothing is, too.
+    DueRelaxed,
 }
 
-/// What is shared; 0 and 1 but for the first. Relaxed, all: one thread gets the interval, and nothing else hangs on it.
+/// What is shared; 0 and 1 but for the first.
 #[derive(Debug, Default)]
 pub struct Words<W> {
     /// When the interval began; 0: none has.
@@ -66,6 +68,7 @@ pub trait Intervals {
 pub fn event_in<I: Intervals>(intervals: &I) {
     let now = intervals.now_ticks();
     let words = intervals.words();
+    // Relaxed, here and below, but for what is due: one thread gets the interval, and nothing else hangs on it.
     let began = words.began.load(Ordering::Relaxed);
     let interval = intervals.interval_ticks();
     if now.wrapping_sub(began) >= interval
@@ -75,10 +78,20 @@ pub fn event_in<I: Intervals>(intervals: &I) {
         && began != 0
     {
         words.has_ended.store(1, Ordering::Relaxed);
-        words.is_due.store(1, Ordering::Relaxed);
+        say_due(intervals);
     } else if words.is_surplus.load(Ordering::Relaxed) != 0 {
-        words.is_due.store(1, Ordering::Relaxed);
+        say_due(intervals);
     }
+}
+
+fn say_due<I: Intervals>(intervals: &I) {
+    let word = &intervals.words().is_due;
+    if I::FAULT == Fault::DueRelaxed {
+        return word.store(1, Ordering::Relaxed);
+    }
+    // Release: pairs with the Acquire in `give_back`, so that whoever takes this word back sees what is due. A read-modify-write,
+    // so that it goes on to publish what others have said before.
+    word.swap(1, Ordering::Release);
 }
 
 /// The next interval begins; whether that was this thread's doing.
@@ -100,8 +113,12 @@ pub fn is_due<I: Intervals>(intervals: &I) -> bool {
 /// Gives back what is due.
 pub fn give_back<I: Intervals>(intervals: &I) {
     let words = intervals.words();
-    if I::FAULT != Fault::DueClearedAfter {
+    if I::FAULT == Fault::DueRelaxed {
         words.is_due.store(0, Ordering::Relaxed);
+    } else if I::FAULT != Fault::DueClearedAfter {
+        // Acquire: pairs with the Release in `say_due`. A plain store might come after one of that word whose interval is not seen
+        // below: nobody would end it.
+        words.is_due.swap(0, Ordering::Acquire);
     }
     // Whoever gets it does it.
     let has_ended = if I::FAULT == Fault::EndedLoaded {
@@ -112,7 +129,7 @@ pub fn give_back<I: Intervals>(intervals: &I) {
         words.has_ended.swap(0, Ordering::Relaxed)
     };
     if I::FAULT == Fault::DueClearedAfter {
-        words.is_due.store(0, Ordering::Relaxed);
+        words.is_due.swap(0, Ordering::Acquire);
     }
     if has_ended != 0 {
         intervals.end();

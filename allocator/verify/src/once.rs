@@ -47,11 +47,12 @@ pub const PIECES_FAULTS: [pieces::Fault; 4] = [
 ];
 
 /// Faults of intervals, by number.
-pub const DECAY_FAULTS: [decay::Fault; 4] = [
+pub const DECAY_FAULTS: [decay::Fault; 5] = [
     decay::Fault::None,
     decay::Fault::BeganStored,
     decay::Fault::EndedLoaded,
     decay::Fault::DueClearedAfter,
+    decay::Fault::DueRelaxed,
 ];
 
 /// Memory that the kernel maps: pages with a place for each thread that maps one.

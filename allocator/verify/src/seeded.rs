@@ -188,7 +188,7 @@ pub fn all() -> Vec<Seeded> {
     seeds!(all: "large/stock.rs", large_faults, large, 1 2 3 4 5 6 7 8 9 10 11 12);
     seeds!(all: "once.rs", ONCE_FAULTS, page_map, 1 2 3 4 5);
     seeds!(all: "table.rs", TABLE_FAULTS, table, 1 2 3);
-    seeds!(all: "decay.rs", DECAY_FAULTS, decay, 1 2 3);
+    seeds!(all: "decay.rs", DECAY_FAULTS, decay, 1 2 3 4);
     seeds!(all: "pieces.rs", PIECES_FAULTS, pieces, 1 2 3);
     all
 }

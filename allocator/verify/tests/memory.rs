@@ -36,6 +36,11 @@ fn numbers_of_a_table() {
 }
 
 #[test]
+fn the_end_of_an_interval() {
+    assert!(interleaved(once::PREEMPTIONS, once::decay::<0>).executions > 10);
+}
+
+#[test]
 fn a_piece_that_comes_back() {
     assert!(interleaved(once::PREEMPTIONS, once::pieces::<0>).executions > 10);
 }

@@ -99,6 +99,7 @@ mutants! {
         began_stored_dies = BeganStored;
         ended_loaded_dies = EndedLoaded;
         due_cleared_after_dies = DueClearedAfter;
+        due_relaxed_dies = DueRelaxed;
     }
     pieces = "pieces.rs": {
         tag_kept_dies = TagKept;
