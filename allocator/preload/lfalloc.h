@@ -30,6 +30,7 @@ struct lfalloc_totals {
     uint64_t frees;            /* blocks given back ever */
     uint64_t in_hand;          /* superblocks, large blocks and batches that threads hold or died with */
     uint64_t foreign_frees;    /* pointers given to free or realloc that are not lfalloc's */
+    uint64_t metadata_bytes;   /* of mapped_bytes, lfalloc's own tables: they only grow */
 };
 
 /* Fills in the first size bytes of the totals: lfalloc_totals(&totals, sizeof totals). Lock-free; allocates nothing. */

@@ -36,6 +36,7 @@ struct Totals {
     frees: u64,
     in_hand: u64,
     foreign_frees: u64,
+    metadata_bytes: u64,
 }
 
 /// Writes the totals to `out`, the first `size` bytes of them.
@@ -56,6 +57,7 @@ pub unsafe extern "C" fn lfalloc_totals(out: *mut c_void, size: usize) {
         frees,
         in_hand,
         foreign_frees: misuse::foreign_frees(),
+        metadata_bytes: bytes(observe::metadata_bytes()),
     };
     let from = (&raw const totals).cast::<u8>();
     // SAFETY: no more than there is, and no more than the caller has room for.

@@ -142,6 +142,12 @@ pub fn in_hand() -> u64 {
     accounting::in_hand()
 }
 
+/// Of what is mapped, bytes of this library's own tables. They grow when they must, and never shrink.
+#[must_use]
+pub fn metadata_bytes() -> i64 {
+    accounting::metadata_bytes()
+}
+
 /// Large blocks that the program holds, and bytes of them.
 #[must_use]
 pub fn large_in_use() -> (u64, i64) {

@@ -73,7 +73,10 @@ static void sizes_of_the_struct(void) {
         const unsigned char *bytes = (const unsigned char *)&room;
         for (size_t i = size; i < sizeof room; i++) CHECK(bytes[i] == 0xee);
         if (size >= 8) CHECK(room.now.mapped_bytes != 0xeeeeeeeeeeeeeeee);
-        if (size >= sizeof room.now) CHECK(room.now.foreign_frees == 0);
+        if (size >= sizeof room.now) {
+            CHECK(room.now.foreign_frees == 0);
+            CHECK(room.now.metadata_bytes > 0 && room.now.metadata_bytes < room.now.mapped_bytes);
+        }
     }
 }
 
