@@ -17,6 +17,7 @@
 pub mod attacks;
 pub mod catalogue;
 pub mod explore;
+pub mod freeze;
 pub mod front;
 pub mod large;
 pub mod lives;
