@@ -15,6 +15,7 @@
 //! The program holds no descriptor of the agent's, so that it may close all of its own, and needs
 //! none to stop it, so that it may have run out of them.
 
+use std::num::NonZero;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -120,7 +121,9 @@ fn prepare(
     let greeting = identity::greeting(name);
     let (listener, file) = place::listen(directory, &greeting.name, greeting.pid)?;
     let outgoing = Outgoing::new(greeting);
-    let server = Server::new(stop, listener, wake_up, registry, outgoing);
+    // Those of its processors that a container lets it use; one where the system does not tell.
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let server = Server::new(stop, listener, wake_up, registry, outgoing, processors);
     Ok((server, file, standard))
 }
 

@@ -111,6 +111,31 @@ impl Server {
         }
     }
 
+    /// Sleeps so long, whatever clients do, unless it is told to stop.
+    pub(crate) fn rest(&mut self, rest: Duration) {
+        let end = Instant::now() + rest;
+        while !self.stop.load(Ordering::Acquire) {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let (fd, most) = if self.wake_up_works {
+                (self.wake_up.as_raw_fd(), left)
+            } else {
+                (-1, left.min(STOP_PERIOD))
+            };
+            let mut entry = [libc::pollfd { fd, events: libc::POLLIN, revents: 0 }];
+            match os::poll(&mut entry, Some(most)) {
+                Ok(()) if entry[0].revents != 0 && !self.stop.load(Ordering::Acquire) => {
+                    self.wake_up_works = false;
+                }
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => std::thread::sleep(left.min(STOP_PERIOD)),
+            }
+        }
+    }
+
     /// What to wait for, and how much of it: the two of our own, then the connections in the order
     /// of their slots. No more than needed, since the system refuses a list that is longer than the
     /// program's limit of descriptors.

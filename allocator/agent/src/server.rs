@@ -12,6 +12,7 @@
 //! | a client's queue | one state and some replies |
 //! | close looks that a client is owed | one; its further requests wait |
 //! | share of the time spent on censuses | a quarter |
+//! | processor time of all this together | a sixty-fourth of that of the processors that the program may use ([`Allowance`]) |
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 use interprocess::os::unix::uds_local_socket::Listener;
 use lfalloc_protocol::message::Kind;
 
+use crate::allowance::Allowance;
 use crate::client::{Connection, Grid, Incoming, Phase, Slot};
 use crate::os;
 use crate::outgoing::{AgentFigures, Knows, Outgoing, SINCE_1_1};
@@ -52,6 +54,7 @@ pub(crate) struct Server {
     grid: Grid,
     pub(crate) accept_after: Option<Instant>,
     pub(crate) census_after: Instant,
+    allowance: Allowance,
 }
 
 impl Server {
@@ -61,6 +64,7 @@ impl Server {
         wake_up: OwnedFd,
         registry: Registry,
         outgoing: Outgoing,
+        processors: usize,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -74,6 +78,7 @@ impl Server {
             grid: Grid::new(now),
             accept_after: None,
             census_after: now,
+            allowance: Allowance::new(processors, now, os::thread_cpu_ns()),
         }
     }
 
@@ -89,6 +94,9 @@ impl Server {
             self.send_details();
             self.send_transitions(now);
             self.send();
+            if let Some(rest) = self.allowance.settle(Instant::now(), os::thread_cpu_ns()) {
+                self.rest(rest);
+            }
             self.wait();
         }
     }
