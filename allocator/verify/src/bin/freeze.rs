@@ -1,7 +1,7 @@
 //! `freeze`: freezes and kills a thread at every instruction of the shipped library, and prints what that did to the others.
 //!
 //! ```text
-//! freeze [--short] [--operation NAME] [--library glibc|PATH] [--jobs N]
+//! freeze [--short] [--operation NAME|NAME…] [--library glibc|PATH] [--jobs N]
 //! ```
 
 use std::fmt::Write as _;
@@ -24,7 +24,7 @@ const OTHERS_PATIENCE: Duration = Duration::from_secs(3);
 struct Options {
     extent: Extent,
     is_short: bool,
-    /// Part of the names of the operations.
+    /// Parts of the names of the operations, between bars.
     operation: String,
     /// Another allocator.
     library: Option<String>,
@@ -74,7 +74,9 @@ const HEAD: &str = "\
 
 fn run(options: &Options, setting: &Setting) -> ExitCode {
     let wanted: Vec<usize> = (0..OPERATIONS.len())
-        .filter(|number| OPERATIONS[*number].name.contains(&options.operation))
+        .filter(|number| {
+            options.operation.split('|').any(|part| OPERATIONS[*number].name.contains(part))
+        })
         .filter(|number| !(options.is_short && OPERATIONS[*number].is_long))
         .collect();
     let (next, is_bad, begun) = (AtomicUsize::new(0), AtomicBool::new(false), Instant::now());
@@ -132,7 +134,7 @@ fn main() -> ExitCode {
         return target::run(arguments);
     }
     let Some(options) = options(arguments) else {
-        eprintln!("freeze [--short] [--operation NAME] [--library glibc|PATH] [--jobs N]");
+        eprintln!("freeze [--short] [--operation NAME|NAME…] [--library glibc|PATH] [--jobs N]");
         return ExitCode::from(2);
     };
     match setting(&options) {
