@@ -88,10 +88,8 @@ fn what_is_wrong_is_noticed() {
         ("wrong-crash", "killed by signal 9"),
     ];
     for (name, what) in says {
-        let setting = Setting {
-            patience: Duration::from_secs(1),
-            ..setting(Some(shipped::library().unwrap()))
-        };
+        let patience = Duration::from_secs(if name == "wrong-stuck" { 1 } else { 60 });
+        let setting = Setting { patience, ..setting(Some(shipped::library().unwrap())) };
         let failure = run(soak(name), &setting).unwrap().failure.unwrap_or_default();
         assert!(failure.contains(what), "{name}: {failure}");
     }

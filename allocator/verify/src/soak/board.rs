@@ -127,6 +127,13 @@ impl Lane {
     pub fn moved(&self) {
         self.0.fetch_add(2, Ordering::Relaxed);
     }
+
+    /// Does something for which it may take as long as it likes.
+    pub fn unwatched(&self, something: impl FnOnce()) {
+        self.0.fetch_and(!1, Ordering::Relaxed);
+        something();
+        self.0.fetch_or(1, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Lane {

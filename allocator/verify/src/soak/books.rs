@@ -52,6 +52,8 @@ impl Books {
         let purge = unsafe { function(c"lfalloc_purge") };
         let mut books = Self { totals, purge, begun: Totals::default() };
         books.begun = books.purged();
+        // What was looked at to warm up does not count.
+        board().checked.store(0, Ordering::Relaxed);
         books
     }
 

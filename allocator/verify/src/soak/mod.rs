@@ -109,11 +109,12 @@ pub struct Run {
 }
 
 impl Run {
-    /// Whether it is to go on.
+    /// Whether it is to go on; at least one is done, however late that is.
     #[must_use]
     pub fn goes_on(&self) -> bool {
-        board().done.load(Ordering::Relaxed) < self.goal
-            && self.deadline.is_none_or(|deadline| Instant::now() < deadline)
+        let done = board().done.load(Ordering::Relaxed);
+        let has_time = || self.deadline.is_none_or(|deadline| Instant::now() < deadline);
+        done < self.goal && (done == 0 || has_time())
     }
 
     /// Waits for its end, as a thread that has nothing else to do.

@@ -162,8 +162,8 @@ fn migrations(run: &Run) {
 
 pub(super) const DRAINS: Soak = Soak {
     name: "drains",
-    what: "2 threads call malloc_trim without a pause, 3 allocate",
-    goal: 100_000,
+    what: "5 threads allocate, and each calls malloc_trim after every 800 replacements or so",
+    goal: 20_000,
     unit: "drains",
     figures: &["replacements of a block"],
     bound: NOTHING_MISSING,
@@ -174,17 +174,14 @@ pub(super) const DRAINS: Soak = Soak {
 fn drains(run: &Run) {
     warm_up();
     let books = Books::open();
-    let numbers = AtomicU64::new(0);
     let work = |random: &mut Random| {
-        // Every fifth place in a round is a drain's or two: threads change parts, and drains are never the same one's.
-        if numbers.fetch_add(1, Ordering::Relaxed) % 5 < 2 {
-            // SAFETY: no conditions.
-            unsafe { libc::malloc_trim(0) };
-            done(1);
-        } else {
-            (0..50).for_each(|_| SHARED.replace(random));
-            count(0, 50);
-        }
+        // Were there more drains, they would find nothing in the magazines.
+        let replacements = random.below(1600);
+        (0..replacements).for_each(|_| SHARED.replace(random));
+        count(0, replacements);
+        // SAFETY: no conditions.
+        unsafe { libc::malloc_trim(0) };
+        done(1);
     };
     workers(5, work, || run.wait());
     settle();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::shadow::Random;
 use crate::soak::block::Marked;
-use crate::soak::board::board;
+use crate::soak::board::{Lane, board};
 use crate::soak::books::{self, Books, Place};
 use crate::soak::system::{self, Timer};
 use crate::soak::{CORE, NO_RSEQ, NOTHING_MISSING, PLAIN, Run, SHARED, Soak, count, settle};
@@ -64,9 +64,18 @@ extern "C" fn allocate(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) 
 }
 
 /// Signals from two timers to the calling thread, so that handlers are interrupted, too.
-pub(super) fn timers(shorter: Duration) -> [Timer; 2] {
+fn timers(shorter: Duration) -> [Timer; 2] {
     [(libc::SIGRTMIN(), shorter), (libc::SIGRTMIN() + 1, shorter * 3)]
         .map(|(signal, interval)| Timer::new(signal, interval))
+}
+
+/// A few signals to the calling thread, at some times of the next two milliseconds. Not without end, as those of [`timers`]: where
+/// handlers wait for the system longer than a timer's interval, the thread would do nothing else.
+pub(super) fn some(random: &mut Random) -> [Timer; 4] {
+    [(); 4].map(|()| {
+        let signal = libc::SIGRTMIN() + random.below(2) as c_int;
+        Timer::once(signal, Duration::from_micros(1 + random.below(2000)))
+    })
 }
 
 /// From now on the timers' signals have a handler.
@@ -174,19 +183,24 @@ fn stepping(run: &Run) {
         (0..300).for_each(|_| SHARED.replace(random));
         std::thread::sleep(Duration::from_micros(200));
         count(2, 300);
+        board().done.store(STEPS.load(Ordering::Relaxed), Ordering::Relaxed);
+        show(0, &TRAPS);
+        show(1, &STEPS_ABORTED);
     };
     workers(2, beside, || {
         let lane = board().lane();
         let mut random = Random::new(run.seed);
         while run.goes_on() {
-            // Little but the allocator's code; now and then all of it.
-            stepped(|| (0..20).for_each(|_| SHARED.replace_small(&mut random)));
-            if random.below(8) == 0 {
-                stepped(|| SHARED.replace(&mut random));
-            }
-            board().done.store(STEPS.load(Ordering::Relaxed), Ordering::Relaxed);
-            show(0, &TRAPS);
-            show(1, &STEPS_ABORTED);
+            // Nothing large: a string instruction has a trap for each of its bytes.
+            stepped(&lane, || {
+                (0..20).for_each(|_| SHARED.replace_small(&mut random));
+                // SAFETY: no conditions.
+                let zeros = unsafe { libc::calloc(5, 100) };
+                // SAFETY: held, and given up now.
+                let more = unsafe { libc::realloc(zeros, 1000) };
+                // SAFETY: held, and given up now.
+                unsafe { libc::free(more) };
+            });
             lane.moved();
         }
     });
@@ -194,14 +208,17 @@ fn stepping(run: &Run) {
     books.close(0, 0, 0);
 }
 
-/// Does something with a trap after each instruction.
-pub(super) fn stepped(something: impl FnOnce()) {
-    IS_STEPPING.store(true, Ordering::Relaxed);
-    // SAFETY: the handler sets the trap flag.
-    unsafe { libc::raise(libc::SIGTRAP) };
-    something();
-    // The handler of the next trap clears it.
-    IS_STEPPING.store(false, Ordering::Relaxed);
+/// Does something with a trap after each instruction. That may take long: between what it reads and its compare-and-swap others succeed a
+/// hundred times. What is lock-free is all of them together: they are watched.
+pub(super) fn stepped(lane: &Lane, something: impl FnOnce()) {
+    lane.unwatched(|| {
+        IS_STEPPING.store(true, Ordering::Relaxed);
+        // SAFETY: the handler sets the trap flag.
+        unsafe { libc::raise(libc::SIGTRAP) };
+        something();
+        // The handler of the next trap clears it.
+        IS_STEPPING.store(false, Ordering::Relaxed);
+    });
 }
 
 /// From now on a thread can be [`stepped`]: one of the process.

@@ -97,6 +97,8 @@ pub fn start(
     let mut command = Command::new(&setting.program);
     command.args(arguments).env(DESCRIPTOR, file.as_raw_fd().to_string());
     command.envs(environment.iter().copied()).envs(setting.environment.iter().cloned());
+    // The agent is a thread of its own, and soaks wait until they have none.
+    command.env_remove("LFALLOC_AGENT");
     if let Some(library) = &setting.library {
         command.env("LD_PRELOAD", library);
     }

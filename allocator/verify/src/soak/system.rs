@@ -60,6 +60,16 @@ impl Timer {
     /// Sends `signal` every `interval` from now on.
     #[must_use]
     pub fn new(signal: c_int, interval: Duration) -> Self {
+        Self::set(signal, interval, interval)
+    }
+
+    /// Sends `signal` once.
+    #[must_use]
+    pub fn once(signal: c_int, after: Duration) -> Self {
+        Self::set(signal, after, Duration::ZERO)
+    }
+
+    fn set(signal: c_int, first: Duration, interval: Duration) -> Self {
         // SAFETY: all zero is valid.
         let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
         event.sigev_notify = libc::SIGEV_THREAD_ID;
@@ -70,11 +80,11 @@ impl Timer {
         let failed =
             unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) };
         require!(failed == 0, "timer_create failed: {}", errno());
-        let time = libc::timespec {
-            tv_sec: interval.as_secs().cast_signed(),
-            tv_nsec: interval.subsec_nanos().into(),
+        let time = |time: Duration| libc::timespec {
+            tv_sec: time.as_secs().cast_signed(),
+            tv_nsec: time.subsec_nanos().into(),
         };
-        let every = libc::itimerspec { it_interval: time, it_value: time };
+        let every = libc::itimerspec { it_interval: time(interval), it_value: time(first) };
         // SAFETY: a timer, and valid times (timer_settime(2)).
         let failed =
             unsafe { libc::timer_settime(timer, 0, &raw const every, std::ptr::null_mut()) };

@@ -2,7 +2,7 @@
 //! threads than processors.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::shadow::Random;
 use crate::soak::block::Marked;
@@ -41,7 +41,7 @@ fn weather(run: &Run) {
     let any = |random: &mut Random| [processors[random.below(processors.len() as u64) as usize]];
     // Every one of these threads does a little of everything, as it comes.
     let work = |random: &mut Random| {
-        let timers = (random.below(4) == 0).then(|| signals::timers(Duration::from_micros(200)));
+        let timers = signals::some(random);
         (0..random.below(2000)).for_each(|_| SHARED.replace(random));
         match random.below(64) {
             0..8 => {
@@ -57,7 +57,7 @@ fn weather(run: &Run) {
                 let thread = std::thread::Builder::new().stack_size(256 << 10);
                 let mut theirs = Random::new(random.next());
                 let thread = thread.spawn(move || {
-                    let timers = signals::timers(Duration::from_micros(200));
+                    let timers = signals::some(&mut theirs);
                     (0..300).for_each(|_| SHARED.replace(&mut theirs));
                     drop(timers);
                 });
@@ -70,6 +70,8 @@ fn weather(run: &Run) {
             _ => {}
         }
         drop(timers);
+        board().figures[7].store(signals::inside(), Ordering::Relaxed);
+        board().done.store(begun.elapsed().as_millis() as u64, Ordering::Relaxed);
     };
     workers(8, work, || {
         let lane = board().lane();
@@ -79,10 +81,7 @@ fn weather(run: &Run) {
             let inherited = Marked::new(&mut random);
             forks::one(number, &mut random, inherited);
             number += 1;
-            signals::stepped(|| SHARED.replace_small(&mut random));
-            board().figures[7].store(signals::inside(), Ordering::Relaxed);
-            let elapsed = begun.elapsed().as_millis() as u64;
-            board().done.store(elapsed, Ordering::Relaxed);
+            signals::stepped(&lane, || SHARED.replace_small(&mut random));
             lane.moved();
             system::pause();
         }
