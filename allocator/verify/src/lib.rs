@@ -9,6 +9,8 @@
 //! * [`shipped`] — the library as it ships.
 //! * [`attacks`] — what becomes of attacks, on the library and on other allocators.
 //! * [`soak`] — what a program can do to the library, for long.
+//! * [`siege`] — hostile clients of the agent of a program on it.
+//! * [`locks`] — what a contended program on it asks of the system, and how often operations must try again.
 //! * [`catalogue`] — the named races, and the seeded faults each of them must find.
 //!
 //! Every execution ends by draining the heap: each block comes out exactly once, or the model fails. A model's
@@ -21,12 +23,14 @@ pub mod freeze;
 pub mod front;
 pub mod large;
 pub mod lives;
+pub mod locks;
 pub mod machine;
 pub mod once;
 pub mod scenario;
 pub mod seeded;
 pub mod shadow;
 pub mod shipped;
+pub mod siege;
 pub mod soak;
 pub mod stepped;
 pub mod stop;

@@ -29,6 +29,8 @@ pub const MAX_CREDITS: u32 = 3;
 pub trait Atomics: Sized + Send + Sync + UnwindSafe + RefUnwindSafe + 'static {
     /// The atomic word.
     type Word: Word + Send + Sync + 'static;
+    /// Bits of the tags. Few also test the reasoning about wrap-around: only few scenarios make eight changes at all.
+    const TAG_BITS: u32 = 3;
     /// A word with that value.
     fn word(value: u64) -> Self::Word;
     /// [`Platform::LAST_ROUNDS`]: the more there are, the more interleavings.
@@ -356,9 +358,8 @@ impl<A: Atomics, const MUTANT: usize> Platform for Machine<A, MUTANT> {
     type Word = A::Word;
 
     const MUTANT: Mutant = MUTANTS[MUTANT];
-    // Few bits also test the reasoning about wrap-around: only few scenarios make eight changes at all.
-    const ANCHOR_TAG_BITS: u32 = 3;
-    const LIST_TAG_BITS: u32 = 3;
+    const ANCHOR_TAG_BITS: u32 = A::TAG_BITS;
+    const LIST_TAG_BITS: u32 = A::TAG_BITS;
     const MAX_CREDITS: u32 = MAX_CREDITS;
     const LAST_ROUNDS: u32 = A::LAST_ROUNDS;
 
