@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use crate::common::tool;
+use crate::facts::Facts;
 
 /// What a slot of the global offset table holds once the object is loaded.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +35,7 @@ struct Function {
     indirect: Vec<String>,
     /// Which registers hold what an instruction named, in the order of the listing.
     known: BTreeSet<String>,
+    facts: Facts,
 }
 
 /// One step that must not be reachable, and how it is reached.
@@ -98,6 +100,7 @@ impl Graph {
                 if start == 0 {
                     start = current.last;
                 }
+                current.facts.add(current.last, instruction);
                 current.add(instruction, &recent);
                 instruction.clone_into(&mut recent);
             }
@@ -123,6 +126,30 @@ impl Graph {
     /// Everything that can be reached from an exported function and is not of this object or not
     /// known. A function that `is_closed` says yes to is told, and not looked into.
     pub(crate) fn reachable(&self, entry: &str, is_closed: impl Fn(&str) -> bool) -> Vec<Found> {
+        let (found, from) = self.walk(entry, is_closed);
+        found.into_iter().map(|(what, at)| Found { what, path: self.path(&from, at) }).collect()
+    }
+
+    /// The names of the functions of this object that can be reached, the exported one included, and what their code does; those
+    /// that are not looked into are not among them.
+    pub(crate) fn functions(
+        &self,
+        entry: &str,
+        is_closed: impl Fn(&str) -> bool,
+    ) -> Vec<(&str, &Facts)> {
+        let (_, from) = self.walk(entry, &is_closed);
+        let functions = from.keys().map(|at| &self.functions[at]);
+        let open = functions.filter(|function| !is_closed(&function.name));
+        open.map(|function| (function.name.as_str(), &function.facts)).collect()
+    }
+
+    /// The steps that lead out of what is known, with the function that takes each; and every function that was
+    /// reached, with the one that it was reached from.
+    fn walk(
+        &self,
+        entry: &str,
+        is_closed: impl Fn(&str) -> bool,
+    ) -> (BTreeMap<What, u64>, HashMap<u64, u64>) {
         let first = self.exports[entry];
         let mut from: HashMap<u64, u64> = HashMap::from([(first, first)]);
         let mut queue = vec![first];
@@ -166,7 +193,7 @@ impl Graph {
                 found.entry(What::Indirect(function.name.clone())).or_insert(at);
             }
         }
-        found.into_iter().map(|(what, at)| Found { what, path: self.path(&from, at) }).collect()
+        (found, from)
     }
 
     fn path(&self, from: &HashMap<u64, u64>, mut at: u64) -> Vec<String> {

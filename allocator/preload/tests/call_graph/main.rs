@@ -8,7 +8,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod facts;
 mod graph;
+mod waits;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
