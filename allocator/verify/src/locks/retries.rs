@@ -53,6 +53,12 @@ impl Word for CountedWord {
     fn fetch_max(&self, value: u64, order: Ordering) -> u64 {
         self.0.fetch_max(value, order)
     }
+    fn fetch_min(&self, value: u64, order: Ordering) -> u64 {
+        self.0.fetch_min(value, order)
+    }
+    fn swap(&self, value: u64, order: Ordering) -> u64 {
+        self.0.swap(value, order)
+    }
 }
 
 impl Atomics for Counted {

@@ -178,5 +178,8 @@ fn settle() {
     while std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count) > 1 {
         system::pause();
     }
+    // Of threads that nobody joins the C library keeps the stacks until the next one ends, and with each a table that it has
+    // allocated: when several end at the same time, that of more than one. Whoever joins a thread frees them all.
+    let _ = std::thread::spawn(|| {}).join();
     SHARED.clear();
 }
