@@ -16,7 +16,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use super::depot::MAX_BATCH;
 use super::drain::Magazines;
-use crate::accounting::{self, Purpose};
+use crate::accounting::{self, InHand, Purpose};
 use crate::harden;
 use crate::options;
 use crate::os::sequence::{BLOCKS, CLOSED, HEADER_BYTES, MAGAZINES, STRIDE_SHIFT};
@@ -109,6 +109,8 @@ fn begin() -> Option<()> {
         return None;
     }
     let area = os::sequence_area()?;
+    // Whoever dies before the limit is stored leaves a mapping that nobody will find.
+    let _in_hand = InHand::take();
     let processors = os::possible_processors();
     let bytes = (processors as usize) << STRIDE_SHIFT;
     let base = accounting::map(bytes, PAGE_BYTES, Purpose::Metadata)?;

@@ -287,9 +287,10 @@ fn explain_books(figure: Figure) -> Explanation {
         ),
         Figure::InHand => explanation(
             "in hand",
-            "Superblocks and large blocks that some thread holds between two containers just now. A number that \
-             never falls is what threads that died inside have stranded.",
-            "superblocks and large blocks",
+            "Superblocks, large blocks and batches that some thread holds between two containers just now. A number \
+             that never falls is what threads that died inside have stranded: each strands at most one superblock \
+             or large block (or the addresses of a new run, 1 to 4 MiB) and two batches, of 64 KiB at most.",
+            "superblocks, large blocks and batches",
             "Raised before a thread takes one, lowered after it has put it away.",
             "Exact, as an upper bound.",
         ),
