@@ -171,6 +171,8 @@ pub struct Machine<A: Atomics, const MUTANT: usize> {
     mapped: A::Word,
     /// Superblocks that were released; the system's affair, hence no part of the model.
     bare: std::sync::Mutex<Vec<SuperblockId>>,
+    /// But whoever gets one of them sees what was done to it: a read-modify-write at each end.
+    released: A::Word,
     /// Who owns what, for the oracle: not part of the machine, hence the processor's atomics.
     owned: Vec<AtomicBool>,
     in_hand: AtomicI64,
@@ -244,6 +246,7 @@ impl<A: Atomics, const MUTANT: usize> Machine<A, MUTANT> {
             keys: words(size.superblocks, 0),
             mapped: zero(),
             bare: std::sync::Mutex::default(),
+            released: zero(),
             owned: (0..size.superblocks * most).map(|_| AtomicBool::new(false)).collect(),
             in_hand: AtomicI64::new(0),
             hook,
@@ -414,6 +417,7 @@ impl<A: Atomics, const MUTANT: usize> Platform for Machine<A, MUTANT> {
         // Its own statement: the lock is not part of the model and may not be held over a step of it.
         let bare = self.bare.lock().ok()?.pop();
         if let Some(id) = bare {
+            self.released.fetch_add(1, Ordering::AcqRel);
             self.recommit(id, geometry);
             return Some(MappedRun { first: id, rest: None });
         }
@@ -443,6 +447,7 @@ impl<A: Atomics, const MUTANT: usize> Platform for Machine<A, MUTANT> {
         let descriptor = self.descriptor(id);
         let meta = Meta::from_word(descriptor.meta.load(Ordering::Relaxed));
         descriptor.meta.store(meta.decommitted().word(), Ordering::Relaxed);
+        self.released.fetch_add(1, Ordering::AcqRel);
         if let Ok(mut bare) = self.bare.lock() {
             bare.push(id);
         }
