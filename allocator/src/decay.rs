@@ -77,7 +77,8 @@ pub fn event_in<I: Intervals>(intervals: &I) {
         && begins(intervals, began, now)
         && began != 0
     {
-        words.has_ended.store(1, Ordering::Relaxed);
+        // A read-modify-write, as what takes it: loom lets one that does not know of a store find what was there before.
+        words.has_ended.swap(1, Ordering::Relaxed);
         say_due(intervals);
     } else if words.is_surplus.load(Ordering::Relaxed) != 0 {
         say_due(intervals);

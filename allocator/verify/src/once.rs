@@ -16,7 +16,7 @@ use loom::cell::UnsafeCell;
 use crate::machine::{Atomics, Loom};
 
 /// Bound on preemptions of the models here.
-pub const PREEMPTIONS: usize = 2;
+pub const PREEMPTIONS: usize = 3;
 
 type LoomWord = <Loom as Atomics>::Word;
 

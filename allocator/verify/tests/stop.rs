@@ -10,16 +10,17 @@ use lfalloc_verify::machine::MUTANTS;
 use lfalloc_verify::seeded::sources;
 use lfalloc_verify::stop::{Depot, Large, Processor, Regular, Row, World, product};
 
-/// The bounds themselves are checked in every execution; here: that each operation was stopped, and against which others.
-fn all<W: World>() -> Vec<Row> {
+/// The bounds themselves are checked in every execution; here: that each operation was stopped, and was what it is called against
+/// as many others as `least` that were, too. (What two set-ups leave may be in each other's way.)
+fn all<W: World>(least: usize) -> Vec<Row> {
     let rows = product::<W>();
     for row in &rows {
         println!("{row:?}");
         assert!(row.accesses > 0, "{} has no accesses", row.operation);
         let most = row.others_accesses;
         assert!(most < 300, "{most} accesses while {} was stopped", row.operation);
-        let (seen, all) = (row.as_named.len(), W::OPERATIONS.len());
-        assert!(4 * seen >= all, "{} was itself against {seen} of {all}", row.operation);
+        let seen = row.as_named.len();
+        assert!(seen >= least, "{} was itself against {seen}, not {least}", row.operation);
     }
     for operation in W::OPERATIONS {
         let is_seen = rows.iter().any(|row| row.as_named.contains(operation));
@@ -47,7 +48,7 @@ const SEEDED: &str = "free.touching";
 
 #[test]
 fn core_at_every_access() {
-    let passed: BTreeSet<_> = all::<Regular<0>>().into_iter().flat_map(|row| row.points).collect();
+    let passed: BTreeSet<_> = all::<Regular<0>>(6).into_iter().flat_map(|row| row.points).collect();
     let names = names();
     assert!(names.len() > 30, "the sources have points: {names:?}");
     for name in names {
@@ -60,13 +61,13 @@ fn core_at_every_access() {
 
 #[test]
 fn front_at_every_access() {
-    all::<Depot>();
-    all::<Processor>();
+    all::<Depot>(1);
+    all::<Processor>(1);
 }
 
 #[test]
 fn large_blocks_at_every_access() {
-    all::<Large<0>>();
+    all::<Large<0>>(1);
 }
 
 /// Aim: faults are seen. Method: seed them. (Not seen here is what takes another order of memory accesses, or more than one
