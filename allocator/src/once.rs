@@ -26,7 +26,7 @@ pub enum Fault {
 }
 
 /// Where such a mapping is, and how it is made.
-pub trait Once {
+pub trait MadeOnce {
     /// The atomic word.
     type Word: Word;
     /// The fault to seed; a constant, so that it costs nothing.
@@ -36,7 +36,7 @@ pub trait Once {
     fn word(&self) -> &Self::Word;
     /// Maps one, of zero bytes; what leads to it, which is not 0. `None`: no memory.
     fn map(&self) -> Option<u64>;
-    /// Unmaps what [`Once::map`] has mapped.
+    /// Unmaps what [`MadeOnce::map`] has mapped.
     ///
     /// # Safety
     /// It was published nowhere.
@@ -45,7 +45,7 @@ pub trait Once {
 
 /// What leads to the mapping, if it was made.
 #[inline(always)]
-pub fn find<O: Once>(once: &O) -> Option<u64> {
+pub fn find<O: MadeOnce>(once: &O) -> Option<u64> {
     let order =
         if matches!(O::FAULT, Fault::FindRelaxed) { Ordering::Relaxed } else { Ordering::Acquire };
     // Acquire: pairs with the Release in `get`. (On x86-64 a plain load.)
@@ -56,7 +56,7 @@ pub fn find<O: Once>(once: &O) -> Option<u64> {
 }
 
 /// What leads to the mapping, which is made if need be. `None`: no memory.
-pub fn get<O: Once>(once: &O) -> Option<u64> {
+pub fn get<O: MadeOnce>(once: &O) -> Option<u64> {
     if let Some(made) = find(once) {
         return Some(made);
     }

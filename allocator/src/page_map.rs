@@ -12,7 +12,7 @@ use core::mem::offset_of;
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use crate::accounting::{self, Purpose};
-use crate::once::{self, Once};
+use crate::once::{self, MadeOnce};
 use crate::os::PAGE_BYTES;
 use crate::os::sequence::MAGAZINES;
 use crate::platform::{SuperblockId, Word};
@@ -70,11 +70,11 @@ pub trait Tree {
     /// The atomic word.
     type Word: Word;
     /// Where a leaf is.
-    type Root: Once;
+    type Root: MadeOnce;
 
     /// Where the leaf is for addresses that begin with `root`; `None` for addresses that no program has.
     fn root(&self, root: usize) -> Option<Self::Root>;
-    /// An entry of the leaf that [`Once`] leads to.
+    /// An entry of the leaf that [`MadeOnce`] leads to.
     fn entry(&self, leaf: u64, granule: usize) -> &Self::Word;
     /// A key of it, read with a relaxed load,
     fn key(&self, leaf: u64, granule: usize) -> u16;
@@ -88,7 +88,7 @@ struct Ours;
 /// A root of it.
 struct OurRoot(&'static AtomicU64);
 
-impl Once for OurRoot {
+impl MadeOnce for OurRoot {
     type Word = AtomicU64;
 
     #[inline(always)]

@@ -157,7 +157,7 @@ pub enum Mutant {
     None,
     /// Popping a block leaves the tag as it was (\[0059\] line 12).
     TagKept,
-    /// Re-initialisation starts the tag at zero (DESIGN: the tag survives reuse).
+    /// Re-initialisation starts the tag at zero (it should survive reuse).
     TagResetOnReuse,
     /// List heads do not count their changes.
     ListTagKept,

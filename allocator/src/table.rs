@@ -14,7 +14,7 @@ use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::accounting::{self, Purpose};
-use crate::once::{self, Once};
+use crate::once::{self, MadeOnce};
 use crate::os::PAGE_BYTES;
 use crate::platform::Word;
 
@@ -45,7 +45,7 @@ pub trait Records {
     /// The atomic word.
     type Word: Word;
     /// Where a chunk is.
-    type Chunk: Once;
+    type Chunk: MadeOnce;
     /// The fault to seed; a constant, so that it costs nothing.
     const FAULT: Fault = Fault::None;
 
@@ -117,7 +117,7 @@ pub(crate) struct Chunk {
     bytes: usize,
 }
 
-impl Once for Chunk {
+impl MadeOnce for Chunk {
     type Word = AtomicU64;
 
     fn word(&self) -> &AtomicU64 {

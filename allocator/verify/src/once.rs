@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use lfalloc::decay::{self, Intervals, Words};
-use lfalloc::once::{self, Once};
+use lfalloc::once::{self, MadeOnce};
 use lfalloc::page_map::{self, Entry, Tree};
 use lfalloc::pieces::{self, Pieces};
 use lfalloc::platform::{SuperblockId, Word};
@@ -105,7 +105,7 @@ pub struct Lead<const FAULT: usize> {
     word: usize,
 }
 
-impl<const FAULT: usize> Once for Lead<FAULT> {
+impl<const FAULT: usize> MadeOnce for Lead<FAULT> {
     type Word = LoomWord;
     const FAULT: once::Fault = ONCE_FAULTS[FAULT];
 

@@ -311,15 +311,15 @@ pub const OPERATIONS: &[Operation] = &[
         Call::Free,
         Bound::LARGE,
     )
-    .to("large::release")
-    .not(&["large::cool", "large::unmap"]),
+    .to("stock::release")
+    .not(&["stock::cool", "stock::unmap"]),
     operation(
         "free: large, kept as addresses",
         |api| held::add(api, 1, LARGE),
         Call::Free,
         Bound::LARGE,
     )
-    .to("large::cool")
+    .to("stock::cool")
     .under(COLD),
     operation(
         "free: large, unmapped",
@@ -327,7 +327,7 @@ pub const OPERATIONS: &[Operation] = &[
         Call::Free,
         Bound::large(40 << 20),
     )
-    .to("large::unmap"),
+    .to("stock::unmap"),
     operation("free: at the end of an interval", interval_is_over, Call::Free, Bound::LARGE)
         .to("decay::end_interval")
         .under(HASTY),
@@ -353,14 +353,14 @@ pub const OPERATIONS: &[Operation] = &[
         Call::Realloc(LARGE + 10_000),
         Bound::LARGE,
     )
-    .to("large::resize"),
+    .to("resize::resize"),
     operation(
         "realloc: large, pages moved",
         |api| held::add(api, 2, LARGE),
         Call::Realloc(4 * LARGE),
         Bound::large(LARGE_BYTES + FOURFOLD_BYTES),
     )
-    .to("large::resize"),
+    .to("resize::resize"),
     operation(
         "realloc: large, to one that is kept",
         |api| {
@@ -370,14 +370,14 @@ pub const OPERATIONS: &[Operation] = &[
         Call::Realloc(4 * LARGE),
         Bound::large(LARGE_BYTES + FOURFOLD_BYTES),
     )
-    .to("large::resize"),
+    .to("resize::resize"),
     operation(
         "realloc: large, shrinks",
         |api| held::add(api, 1, 5 << 20),
         Call::Realloc(LARGE),
         Bound::large(5 << 20),
     )
-    .to("large::resize"),
+    .to("resize::resize"),
     operation(
         "malloc_trim: magazines, depot, everything kept",
         something_of_everything,
@@ -459,7 +459,7 @@ pub const OPERATIONS: &[Operation] = &[
     .to("by_address::move_small")
     .under(OFF),
     operation("core malloc_trim", something_of_everything, Call::Trim, bound(MIDDLE_SUPERBLOCK, 0))
-        .to("large::empty_cache")
+        .to("stock::empty_cache")
         .long()
         .under(OFF),
 ];
