@@ -383,6 +383,9 @@ impl<A: Atomics, const FAULT: usize> Stock<SIZES> for Memory<A, FAULT> {
         self.entries[base / GRANULE - 1].store(word, Ordering::Relaxed);
     }
 
+    fn freed_twice(&self, address: usize) -> ! {
+        panic!("the block at {address:#x} was freed twice");
+    }
     fn now_ticks(&self) -> u64 {
         0
     }
