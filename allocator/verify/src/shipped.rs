@@ -13,9 +13,9 @@ pub fn library() -> Result<PathBuf, String> {
     // Tests lie in a folder `deps` of the others'.
     let folder = program.ancestors().skip(1).find(|folder| !folder.ends_with("deps"));
     let folder = folder.ok_or("this program lies in no folder")?;
-    // The profiles for development and for tests have one folder.
+    // The profiles for development and for tests have one folder; the library's own tests build it for tests.
     let profile = match folder.file_name().and_then(OsStr::to_str) {
-        Some("debug") | None => "dev",
+        Some("debug") | None => "test",
         Some(profile) => profile,
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

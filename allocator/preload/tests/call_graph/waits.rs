@@ -103,7 +103,7 @@ fn is_lock(name: &str) -> bool {
     let name = name
         .to_ascii_lowercase()
         .replace("block", "")
-        .replace("lfalloc::once::once", "")
+        .replace("lfalloc::once::madeonce", "")
         .replace("lfalloc::once::", "");
     LOCKS.iter().any(|lock| name.contains(lock))
 }
