@@ -192,8 +192,14 @@ impl<'a> Image<'a> {
     }
 }
 
-/// Whether a symbol stands for a path. Both ways of mangling keep the parts of a path in order, each behind its length.
-fn is_called(symbol: &str, path: &str) -> bool {
+/// Whether a symbol stands for a path, or for one of several with `|` between them: of a function and the only one that calls it, one may be
+/// part of the other, as the compiler likes.
+fn is_called(symbol: &str, paths: &str) -> bool {
+    paths.split('|').any(|path| is_path(symbol, path))
+}
+
+/// Both ways of mangling keep the parts of a path in order, each behind its length.
+fn is_path(symbol: &str, path: &str) -> bool {
     let parts =
         path.split("::").fold(String::new(), |parts, part| parts + &part.len().to_string() + part);
     let symbol = symbol.replace("$GT$", "");

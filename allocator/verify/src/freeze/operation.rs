@@ -247,7 +247,7 @@ pub const OPERATIONS: &[Operation] = &[
         Call::Malloc(LARGE),
         Bound::LARGE,
     )
-    .to("large::allocate")
+    .to("large::allocate|stock::allocate")
     .not(&["linux::map_with"]),
     operation(
         "malloc: large, kept as addresses",
@@ -255,7 +255,7 @@ pub const OPERATIONS: &[Operation] = &[
         Call::Malloc(LARGE),
         Bound::LARGE,
     )
-    .to("large::allocate")
+    .to("large::allocate|stock::allocate")
     .not(&["linux::map_with"])
     .under(COLD),
     operation(
@@ -271,7 +271,7 @@ pub const OPERATIONS: &[Operation] = &[
         Call::Calloc(5 << 20),
         Bound::large(5 << 20),
     )
-    .to("large::allocate"),
+    .to("large::allocate|stock::allocate"),
     operation("aligned_alloc: 256, magazine empty", nothing, Call::Aligned(256, 1_024), Bound::RUN)
         .to("front::allocate"),
     operation(
@@ -287,7 +287,7 @@ pub const OPERATIONS: &[Operation] = &[
         Call::Aligned(1 << 17, 1 << 18),
         Bound::large(1 << 18),
     )
-    .to("large::allocate"),
+    .to("large::allocate|stock::allocate"),
     operation("free: to the magazine", |api| held::add(api, 4, SMALL), Call::Free, Bound::ONE)
         .not(&["by_address::free_slow"]),
     operation(
@@ -329,7 +329,7 @@ pub const OPERATIONS: &[Operation] = &[
     )
     .to("stock::unmap"),
     operation("free: at the end of an interval", interval_is_over, Call::Free, Bound::LARGE)
-        .to("decay::end_interval")
+        .to("decay::end_interval|decay::give_back_ours")
         .under(HASTY),
     operation("realloc: in place", |api| held::add(api, 1, 60), Call::Realloc(SMALL), Bound::ONE)
         .not(&["by_address::move_small"]),
@@ -346,7 +346,7 @@ pub const OPERATIONS: &[Operation] = &[
         Call::Realloc(LARGE),
         Bound::large(LARGE_BYTES + SUPERBLOCK),
     )
-    .to("large::allocate"),
+    .to("large::allocate|stock::allocate"),
     operation(
         "realloc: large, in place",
         |api| held::add(api, 1, LARGE),
