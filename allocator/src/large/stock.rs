@@ -126,7 +126,7 @@ impl<W: Word> LargeDescriptor<W> {
 }
 
 /// Which descriptors are in no owner's hands, and counters. All words are Relaxed but the heads of stacks, see
-/// [`crate::list`].
+/// `list`.
 #[derive(Debug)]
 pub struct Stocks<W, const SIZES: usize> {
     /// Descriptors without a block.

@@ -1,7 +1,7 @@
-//! The program under the library: one victim, [`SURVIVORS`] others, and the first thread, which keeps the books.
+//! The program under the library: one victim, `SURVIVORS` others, and the first thread, which keeps the books.
 //!
 //! It is this program again, since then nothing else has to be built. What matters of it is that its calls go through pointers
-//! ([`Api`]), and that no thread of it waits for another one: each reads commands from a socket of its own.
+//! (`Api`), and that no thread of it waits for another one: each reads commands from a socket of its own.
 
 use std::arch::asm;
 use std::ffi::{c_int, c_long, c_void};

@@ -303,7 +303,7 @@ fn never_reading(field: Field) {
     field.keep(VIEWERS, follow, |_| Ok(()));
 }
 
-/// Viewers with the highest rate that read, until they are stopped: `main` of the process that [`stopped`] starts.
+/// Viewers with the highest rate that read, until they are stopped: `main` of the process that `stopped` starts.
 pub fn read_until_stopped(socket: &Path) {
     let (stop, tally) = (AtomicBool::new(false), Tally::default());
     let field = Field { socket, program: Path::new(""), stop: &stop, tally: &tally };

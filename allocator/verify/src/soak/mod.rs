@@ -1,7 +1,7 @@
 //! Soaks of the library as it ships: hours of what a program can do to its allocator, in seconds.
 //!
 //! Each soak is a process of its own that runs under `liblfalloc.so`: malloc(3) and Rust's `System` are the library's. What it holds
-//! is marked ([`block`]), what it did it tells on a page that its supervisor maps, too ([`board`]), and at its end the library's own
+//! is marked ([`block`]), what it did it tells on a page that its supervisor maps, too ([`mod@board`]), and at its end the library's own
 //! figures have to say that nothing is missing ([`books`]). The supervisor ([`supervisor`]) ends it and says where its threads
 //! stand when one of them does not go on.
 //!
