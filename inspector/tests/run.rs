@@ -49,8 +49,17 @@ impl Bench {
     }
 
     fn start(&self, words: &[&str]) -> Child {
-        let mut command = self.command(words);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        let command = self.command(words);
+        // Whoever runs the tests may ignore signals (nohup(1)), and what it starts would, too.
+        let mut plain = Command::new("env");
+        plain.arg("--default-signal").arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => plain.env(name, value),
+                None => plain.env_remove(name),
+            };
+        }
+        plain.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 }
 
